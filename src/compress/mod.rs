@@ -1,0 +1,16 @@
+//! Random access in compressed blobs: gzip access points, zstd frames, plain bytes.
+//!
+//! A blob's uncompressed stream is cut into *spans* of a few hundred KiB. An *access point* is a
+//! place in the blob where decoding can start; each span belongs to the last access point at or
+//! before its start. A [`SpanTable`] holds both, with a digest of every span's uncompressed bytes,
+//! so that what any source decodes is checked before it is used.
+//!
+//! The usual case is one span an access point. Where a blob has no place to start for long (a
+//! single-frame zstd blob, one endless deflate block), several spans share a point, and decoding
+//! one of them passes over those before it.
+
+mod source;
+mod table;
+
+pub use source::{SpanError, SpanSource};
+pub use table::{AccessPoint, Codec, Span, SpanTable, Start};

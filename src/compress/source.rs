@@ -1,0 +1,61 @@
+use std::io;
+
+use crate::error::{Classify, Kind};
+
+use super::SpanTable;
+
+/// Why a span could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SpanError {
+    /// The blob could not be read.
+    #[error("blob bytes at {offset}: {source}")]
+    Read {
+        /// Where in the blob, in bytes.
+        offset: u64,
+        /// What the reader answered.
+        source: io::Error,
+    },
+    /// The compressed bytes are broken.
+    #[error("span {span}: {reason}")]
+    Decode {
+        /// The span that was being decoded.
+        span: u32,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The decoded bytes are not those that were indexed.
+    #[error("span {span}: content digest is blake3:{found}, the index has blake3:{expected}")]
+    Mismatch {
+        /// The span.
+        span: u32,
+        /// Hex of the digest in the table.
+        expected: String,
+        /// Hex of the digest of the decoded bytes.
+        found: String,
+    },
+}
+
+impl Classify for SpanError {
+    fn kind(&self) -> Kind {
+        match self {
+            SpanError::Read { source, .. } => Kind::of_io(source),
+            SpanError::Decode { .. } | SpanError::Mismatch { .. } => Kind::DataLoss,
+        }
+    }
+}
+
+/// Something that gives verified spans of one layer: a blob and its table, or a cache before one.
+pub trait SpanSource: Send + Sync {
+    /// The table of the layer.
+    fn table(&self) -> &SpanTable;
+
+    /// Decodes span `span`, checks its digest and hands it to `sink`.
+    ///
+    /// Spans before it of the same access point are decoded on the way; they are checked and
+    /// handed over too, so that a cache can keep them. `span` is the last one handed over.
+    ///
+    /// # Errors
+    ///
+    /// See [`SpanError`]. Nothing that fails its check reaches `sink`.
+    fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError>;
+}

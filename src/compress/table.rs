@@ -1,0 +1,90 @@
+//! # Invariants
+//!
+//! - spans cover the uncompressed stream from 0 to `size` without gaps or overlaps; none is empty.
+//! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0.
+//! - a point's `out_offset` is the start of a span.
+
+/// How a layer blob is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Not at all.
+    Plain,
+    /// gzip (RFC 1952), one member or many.
+    Gzip,
+    /// Zstandard (RFC 8878), one frame or many.
+    Zstd,
+}
+
+/// The state in which decoding starts at an access point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Plain bytes.
+    Plain,
+    /// The header of a gzip member.
+    GzipMember,
+    /// A deflate block inside a gzip member. Its first `bits` bits (0 to 7) are the upper bits of
+    /// the byte before `in_offset`.
+    Deflate {
+        /// How many bits of the byte before belong to the block.
+        bits: u8,
+        /// Where in [`SpanTable::windows`] the packed 32 KiB window before the block is; empty
+        /// where the block refers to nothing before it.
+        window: std::ops::Range<u64>,
+    },
+    /// The header of a zstd frame, skippable ones before it included.
+    ZstdFrame,
+}
+
+/// A place in the blob where decoding can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessPoint {
+    /// Where in the uncompressed stream it is, in bytes.
+    pub out_offset: u64,
+    /// Where in the blob it is, in bytes.
+    pub in_offset: u64,
+    /// How many decoded bytes come before `out_offset` and are dropped.
+    pub skip: u32,
+    /// The decoder's state there.
+    pub start: Start,
+}
+
+/// A piece of the uncompressed stream that is verified and cached as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where in the uncompressed stream it starts, in bytes.
+    pub out_offset: u64,
+    /// Its length in bytes; never 0.
+    pub len: u32,
+    /// The access point it belongs to, as a place in [`SpanTable::points`].
+    pub point: u32,
+    /// BLAKE3 of its uncompressed bytes.
+    pub digest: [u8; 32],
+}
+
+/// How to decode any part of a blob alone. See the module for its invariants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpanTable {
+    /// The codec of the whole blob.
+    pub codec: Codec,
+    /// The size of the blob in bytes.
+    pub blob_size: u64,
+    /// The size of the uncompressed stream in bytes.
+    pub size: u64,
+    /// Where decoding can start.
+    pub points: Vec<AccessPoint>,
+    /// The pieces.
+    pub spans: Vec<Span>,
+    /// The packed windows of all points, one after the other.
+    pub windows: Vec<u8>,
+}
+
+impl SpanTable {
+    /// The span that holds the byte at `offset` of the uncompressed stream.
+    pub fn find(&self, offset: u64) -> Option<u32> {
+        if offset >= self.size {
+            return None;
+        }
+        let after = self.spans.partition_point(|s| s.out_offset <= offset);
+        u32::try_from(after.checked_sub(1)?).ok()
+    }
+}

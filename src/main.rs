@@ -1,0 +1,3 @@
+//! The `stratafs` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
