@@ -7,7 +7,7 @@
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
 //! L5  fuse                                        fuser types live in fuse/ only
-//! L4  fs          snapshot     diff               snapshot sees a LayerMounter trait, never fuse
+//! L4  fs  chain  bundle  snapshot  diff             snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image
 //! L2  layer       content                         layer takes a dyn ReadAt, never a store
 //! L1  compress    archive
@@ -40,6 +40,7 @@ pub mod image;
 pub mod tree;
 
 // L4
+pub mod bundle;
 pub mod diff;
 pub mod fs;
 pub mod snapshot;

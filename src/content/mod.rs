@@ -3,6 +3,7 @@
 //! A [`Provider`] reads, an `Ingester` writes. Absent is an error of kind NotFound. Nothing here
 //! knows what the bytes mean, descriptors apart.
 
+pub mod cache;
 mod descriptor;
 mod provider;
 

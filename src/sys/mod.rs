@@ -1,1 +1,5 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
+
+mod shared;
+
+pub use shared::SharedWords;
