@@ -1,6 +1,6 @@
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::ReadAt;
@@ -13,7 +13,7 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// Opens the file at `path`.
+    /// Opens the file at `path`, without waiting for a writer where it is a fifo.
     ///
     /// # Errors
     ///
@@ -21,7 +21,8 @@ impl FileReader {
     /// regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let context = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-        Self::new(File::open(path).map_err(context)?).map_err(context)
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        Self::new(open.map_err(context)?).map_err(context)
     }
 
     /// A reader of an open regular file.
@@ -44,6 +45,10 @@ impl ReadAt for FileReader {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        // Offsets beyond 2^63 are an error for the system, but only the end for a reader.
+        let left = self.size.saturating_sub(offset);
+        let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+        let buf = &mut buf[..len];
         let mut done = 0;
         while done < buf.len() {
             match self.file.read_at(&mut buf[done..], offset + done as u64) {

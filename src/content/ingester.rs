@@ -1,0 +1,75 @@
+use std::io;
+
+use crate::digest::{Algorithm, Digest, Hasher};
+
+use super::{Descriptor, Error};
+
+/// The writing side of a content store.
+pub trait Ingester: Send + Sync {
+    /// The store, as the user would name it.
+    fn name(&self) -> &str;
+
+    /// Whether the store has the content already, in the size that `descriptor` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where the store does not answer.
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool, Error>;
+
+    /// Begins content whose digest is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    fn create(&self, algorithm: Algorithm) -> Result<Box<dyn Writer>, Error>;
+
+    /// Begins the content that `descriptor` names, or goes on where an earlier writer of it
+    /// stopped: [`Writer::written`] says from where.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    fn resume(&self, descriptor: &Descriptor) -> Result<Box<dyn Writer>, Error>;
+}
+
+/// Content on its way into a store. Only [`Writer::commit`] makes it visible, and only when its
+/// size and digest are right; dropped, it never was.
+pub trait Writer: io::Write + Send {
+    /// How many bytes there are so far.
+    fn written(&self) -> u64;
+
+    /// Checks size and digest and makes the content durable and visible. Content that is in the
+    /// store already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SizeMismatch`], [`Error::DigestMismatch`] or [`Error::Io`]; the content is not in
+    /// the store then.
+    fn commit(self: Box<Self>, size: u64, digest: &Digest) -> Result<(), Error>;
+}
+
+/// Stores `data` and returns its descriptor.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn ingest(
+    store: &dyn Ingester,
+    media_type: impl Into<String>,
+    data: &[u8],
+) -> Result<Descriptor, Error> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(data);
+    let descriptor = Descriptor::new(media_type, hasher.finish(), data.len() as u64);
+    if store.contains(&descriptor)? {
+        return Ok(descriptor);
+    }
+    let mut writer = store.create(Algorithm::Sha256)?;
+    writer.write_all(data).map_err(Error::io(format_args!(
+        "{} in {}",
+        descriptor.digest,
+        store.name()
+    )))?;
+    writer.commit(descriptor.size, &descriptor.digest)?;
+    Ok(descriptor)
+}
