@@ -1,6 +1,12 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
 
+mod dir;
 pub mod mount;
 mod shared;
+mod status;
+mod xattr;
 
+pub use dir::{Dir, set_mode, set_mtime, set_owner, status_of};
 pub use shared::SharedWords;
+pub use status::Status;
+pub use xattr::{XattrTarget, in_user_namespace};
