@@ -9,8 +9,29 @@
 //! single-frame zstd blob, one endless deflate block), several spans share a point, and decoding
 //! one of them passes over those before it.
 
+mod blob;
+mod cache;
+mod cutter;
+mod error;
+mod flight;
+mod gzip;
+mod reader;
+mod scan;
+mod sniff;
 mod source;
+mod stream;
 mod table;
+mod window;
+mod zstd;
 
+pub use blob::BlobSpans;
+pub use cache::{CACHE_SIZE, SpanCache};
+pub use error::DecodeError;
+pub use reader::SpanReader;
+pub use scan::{SPAN_SIZE, SPAN_SIZE_MAX, SPAN_SIZE_MIN, Scan, ScanError, ScanOptions, scan};
+pub use sniff::{SNIFF_LEN, sniff};
 pub use source::{SpanError, SpanSource};
 pub use table::{AccessPoint, Codec, Span, SpanTable, Start};
+
+#[cfg(test)]
+mod tests;

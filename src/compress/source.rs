@@ -2,7 +2,7 @@ use std::io;
 
 use crate::error::{Classify, Kind};
 
-use super::SpanTable;
+use super::{DecodeError, SpanTable};
 
 /// Why a span could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -16,12 +16,12 @@ pub enum SpanError {
         source: io::Error,
     },
     /// The compressed bytes are broken.
-    #[error("span {span}: {reason}")]
+    #[error("span {span}: {source}")]
     Decode {
         /// The span that was being decoded.
         span: u32,
         /// What the decoder says.
-        reason: String,
+        source: DecodeError,
     },
     /// The decoded bytes are not those that were indexed.
     #[error("span {span}: content digest is blake3:{found}, the index has blake3:{expected}")]
@@ -39,7 +39,8 @@ impl Classify for SpanError {
     fn kind(&self) -> Kind {
         match self {
             SpanError::Read { source, .. } => Kind::of_io(source),
-            SpanError::Decode { .. } | SpanError::Mismatch { .. } => Kind::DataLoss,
+            SpanError::Decode { source, .. } => source.kind(),
+            SpanError::Mismatch { .. } => Kind::DataLoss,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0.
 //! - a point's `out_offset` is the start of a span.
 
+use super::DecodeError;
+
 /// How a layer blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -79,6 +81,23 @@ pub struct SpanTable {
 }
 
 impl SpanTable {
+    /// The packed window at `range` of [`SpanTable::windows`].
+    pub(super) fn window(&self, range: &std::ops::Range<u64>) -> Result<&[u8], DecodeError> {
+        let place = |n| usize::try_from(n).ok();
+        place(range.start)
+            .zip(place(range.end))
+            .and_then(|(start, end)| self.windows.get(start..end))
+            .ok_or(DecodeError::Window("it is outside of the table"))
+    }
+
+    /// The largest distance in uncompressed bytes from an access point to the end of its last
+    /// span: what is decoded at most to have one byte.
+    pub fn longest_run(&self) -> u64 {
+        let start = |point: u32| self.points.get(point as usize).map_or(0, |p| p.out_offset);
+        let run = |s: &Span| (s.out_offset + u64::from(s.len)).saturating_sub(start(s.point));
+        self.spans.iter().map(run).max().unwrap_or(0)
+    }
+
     /// The span that holds the byte at `offset` of the uncompressed stream.
     pub fn find(&self, offset: u64) -> Option<u32> {
         if offset >= self.size {

@@ -1,6 +1,7 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
 
 mod dir;
+pub mod inflate;
 pub mod mount;
 mod shared;
 mod status;

@@ -1,0 +1,187 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::io::ReadAt;
+use crate::sys::inflate::Stop;
+
+use super::gzip::GzipStream;
+use super::stream::Stream;
+use super::zstd::ZstdStream;
+use super::{AccessPoint, DecodeError, Span, SpanError, SpanSource, SpanTable, Start, window};
+
+/// How many compressed bytes are read at once.
+const READ_SIZE: usize = 64 << 10;
+
+/// Spans decoded from a blob and its table.
+#[derive(Debug)]
+pub struct BlobSpans<R> {
+    table: Arc<SpanTable>,
+    blob: R,
+}
+
+impl<R: ReadAt> BlobSpans<R> {
+    /// The spans that `table` describes of `blob`.
+    pub fn new(table: impl Into<Arc<SpanTable>>, blob: R) -> Self {
+        Self { table: table.into(), blob }
+    }
+
+    fn decode(
+        &self,
+        target: u32,
+        sink: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<(), (u32, SpanFault)> {
+        let spans = &self.table.spans;
+        let wanted = spans.get(target as usize).ok_or((target, DecodeError::NoSuchSpan.into()))?;
+        let first = spans[..target as usize].partition_point(|s| s.point < wanted.point);
+        let mut run = Run::start(&self.table, wanted.point, &self.blob).map_err(|e| (target, e))?;
+        let mut buffer = Vec::new();
+        for (span, number) in spans[first..=target as usize].iter().zip(0..) {
+            let number = number + u32::try_from(first).unwrap_or(target);
+            buffer.resize(span.len as usize, 0);
+            run.fill(&mut buffer, &self.blob).map_err(|e| (number, e))?;
+            verify(span, &buffer).map_err(|e| (number, e))?;
+            sink(number, &buffer);
+        }
+        Ok(())
+    }
+}
+
+impl<R: ReadAt> SpanSource for BlobSpans<R> {
+    fn table(&self) -> &SpanTable {
+        &self.table
+    }
+
+    fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError> {
+        self.decode(span, sink).map_err(|(span, fault)| match fault {
+            SpanFault::Read { offset, source } => SpanError::Read { offset, source },
+            SpanFault::Decode(source) => SpanError::Decode { span, source },
+            SpanFault::Mismatch { expected, found } => {
+                SpanError::Mismatch { span, expected, found }
+            }
+        })
+    }
+}
+
+/// A [`SpanError`] that doesn't know its span.
+#[derive(Debug)]
+enum SpanFault {
+    Read { offset: u64, source: std::io::Error },
+    Decode(DecodeError),
+    Mismatch { expected: String, found: String },
+}
+
+impl From<DecodeError> for SpanFault {
+    fn from(e: DecodeError) -> Self {
+        SpanFault::Decode(e)
+    }
+}
+
+fn verify(span: &Span, bytes: &[u8]) -> Result<(), SpanFault> {
+    let found = blake3::hash(bytes);
+    if found == span.digest {
+        return Ok(());
+    }
+    Err(SpanFault::Mismatch {
+        expected: blake3::Hash::from_bytes(span.digest).to_string(),
+        found: found.to_string(),
+    })
+}
+
+/// A decoder on its way through the spans of one access point.
+struct Run {
+    /// `None` for plain bytes.
+    stream: Option<Box<dyn Stream>>,
+    /// Compressed bytes that were read, of which the first `taken` are decoded.
+    input: Vec<u8>,
+    taken: usize,
+    /// What is left to read.
+    range: Range<u64>,
+}
+
+impl Run {
+    fn start(table: &SpanTable, point: u32, blob: &dyn ReadAt) -> Result<Self, SpanFault> {
+        let at = table.points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
+        let stream = open(table, at, blob)?;
+        let end = table.points.get(point as usize + 1).map_or(table.blob_size, |p| p.in_offset);
+        let range = at.in_offset..end;
+        let mut run = Self { stream, input: Vec::new(), taken: 0, range };
+        run.skip(at.skip, blob)?;
+        Ok(run)
+    }
+
+    /// Passes over `n` decoded bytes.
+    fn skip(&mut self, n: u32, blob: &dyn ReadAt) -> Result<(), SpanFault> {
+        let mut left = n as usize;
+        let mut scrap = vec![0; left.min(READ_SIZE)];
+        while left > 0 {
+            let n = left.min(scrap.len());
+            self.fill(&mut scrap[..n], blob)?;
+            left -= n;
+        }
+        Ok(())
+    }
+
+    /// Decodes the next `out.len()` bytes.
+    fn fill(&mut self, out: &mut [u8], blob: &dyn ReadAt) -> Result<(), SpanFault> {
+        let Some(stream) = &mut self.stream else {
+            let offset = self.range.start;
+            self.range.start += out.len() as u64;
+            return blob
+                .read_exact_at(out, offset)
+                .map_err(|source| SpanFault::Read { offset, source });
+        };
+        let mut done = 0;
+        while done < out.len() {
+            let step = stream.step(&self.input[self.taken..], &mut out[done..], Stop::Never)?;
+            self.taken += step.consumed;
+            done += step.produced;
+            let idle = step.consumed == 0 && step.produced == 0 && step.entry.is_none();
+            if idle && !read_more(&mut self.input, &mut self.taken, &mut self.range, blob)? {
+                return Err(DecodeError::Truncated.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the next compressed bytes behind those that are left; `false` at the end of the range.
+fn read_more(
+    input: &mut Vec<u8>,
+    taken: &mut usize,
+    range: &mut Range<u64>,
+    blob: &dyn ReadAt,
+) -> Result<bool, SpanFault> {
+    input.drain(..*taken);
+    *taken = 0;
+    let left = range.end.saturating_sub(range.start);
+    let want = usize::try_from(left).unwrap_or(usize::MAX).min(READ_SIZE);
+    let (offset, kept) = (range.start, input.len());
+    input.resize(kept + want, 0);
+    blob.read_exact_at(&mut input[kept..], offset)
+        .map_err(|source| SpanFault::Read { offset, source })?;
+    range.start += want as u64;
+    Ok(want > 0)
+}
+
+/// The decoder that starts at `point`.
+fn open(
+    table: &SpanTable,
+    point: &AccessPoint,
+    blob: &dyn ReadAt,
+) -> Result<Option<Box<dyn Stream>>, SpanFault> {
+    Ok(match &point.start {
+        Start::Plain => None,
+        Start::GzipMember => Some(Box::new(GzipStream::at_member()?)),
+        Start::ZstdFrame => Some(Box::new(ZstdStream::at_frame()?)),
+        Start::Deflate { bits, window } => {
+            let window = window::unpack(table.window(window)?)?;
+            let mut before = [0];
+            if *bits > 0 {
+                let offset = point.in_offset.checked_sub(1).ok_or(DecodeError::WrongPoint)?;
+                blob.read_exact_at(&mut before, offset)
+                    .map_err(|source| SpanFault::Read { offset, source })?;
+            }
+            Some(Box::new(GzipStream::at_block(*bits, before[0], &window)?))
+        }
+    })
+}

@@ -1,0 +1,202 @@
+//! Sparse windows: of the 32 KiB before a deflate block only the bytes that are referred to.
+//!
+//! Only the first 32 KiB of output after a block can refer to its window, and they refer to a
+//! tenth of it. Which bytes those are is found without a second inflater: the 32 KiB are decoded
+//! once more over a window in which byte `i` is changed by the non-zero mark `mark(i)`. An output
+//! byte that differs from the real one was copied from the window, and the difference is its mark.
+//! Marks run along a de Bruijn sequence of order 2, so two neighbours tell their place. A match has
+//! at least three bytes, so each byte that is copied has a neighbour, but for two cases: a match
+//! that runs over the window's end (its last byte is always kept) and one that is cut by the end of
+//! what is looked at (all places with that mark are kept). What is kept beyond need is harmless.
+
+use crate::sys::inflate::{Inflater, Stop, WINDOW_SIZE, Wrapper};
+
+use super::DecodeError;
+
+/// How many different marks there are: every change of a byte but none.
+const SYMBOLS: usize = 255;
+/// The level at which windows are packed: higher ones gain little on a few KiB.
+const LEVEL: i32 = 3;
+
+/// The start of the marks that begin with symbol `a`, in the sequence `0 | 0 1 | 0 2 | ... | 0 254
+/// | 1 | 1 2 | 1 3 | ...`.
+fn block_start(a: usize) -> usize {
+    a * (2 * SYMBOLS - a)
+}
+
+/// The sequence's first [`WINDOW_SIZE`] symbols, each one more than itself so that none is 0.
+fn marks() -> Vec<u8> {
+    let mut marks = Vec::with_capacity(WINDOW_SIZE + 1);
+    for a in 1..=u8::MAX {
+        marks.push(a);
+        for b in a..u8::MAX {
+            marks.extend([a, b + 1]);
+        }
+        if marks.len() >= WINDOW_SIZE {
+            break;
+        }
+    }
+    marks.truncate(WINDOW_SIZE);
+    marks
+}
+
+/// The place of the neighbours `first` and `second` in the sequence; `None` if they have none.
+fn place(first: u8, second: u8) -> Option<usize> {
+    let p = usize::from(first.checked_sub(1)?);
+    let q = usize::from(second.checked_sub(1)?);
+    match p.cmp(&q) {
+        std::cmp::Ordering::Equal => Some(block_start(p)),
+        std::cmp::Ordering::Less => Some(block_start(p) + 1 + 2 * (q - p - 1)),
+        std::cmp::Ordering::Greater if p < SYMBOLS - 1 => {
+            Some(block_start(q) + 2 + 2 * (p - q - 1))
+        }
+        std::cmp::Ordering::Greater => block_start(q).checked_sub(1),
+    }
+}
+
+/// Makes packed sparse windows; keeps its buffers between them.
+pub(super) struct Packer {
+    inflater: Inflater,
+    compressor: zstd::bulk::Compressor<'static>,
+    marks: Vec<u8>,
+    marked: Vec<u8>,
+    output: Vec<u8>,
+    kept: Vec<u8>,
+}
+
+/// A deflate block and what follows and precedes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'a> {
+    /// How many bits of `before` belong to it.
+    pub(super) bits: u8,
+    /// The byte before it.
+    pub(super) before: u8,
+    /// The compressed bytes from it on: all that give `output`, or none if they are not at hand.
+    pub(super) input: &'a [u8],
+    /// The output from it on.
+    pub(super) output: &'a [u8],
+    /// The output before it in the same member, at most [`WINDOW_SIZE`] bytes.
+    pub(super) window: &'a [u8],
+}
+
+impl Packer {
+    pub(super) fn new() -> Result<Self, DecodeError> {
+        let compressor = zstd::bulk::Compressor::new(LEVEL)
+            .map_err(|_| DecodeError::Window("no memory to pack it"))?;
+        Ok(Self {
+            inflater: Inflater::new(Wrapper::Raw)?,
+            compressor,
+            marks: marks(),
+            marked: Vec::with_capacity(WINDOW_SIZE),
+            output: vec![0; WINDOW_SIZE],
+            kept: Vec::with_capacity(WINDOW_SIZE),
+        })
+    }
+
+    /// Adds the packed window of `block` to `windows`; nothing if it refers to nothing before it.
+    pub(super) fn pack(
+        &mut self,
+        block: Block<'_>,
+        windows: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        if block.window.is_empty() || block.output.is_empty() {
+            return Ok(());
+        }
+        match self.decode_marked(block)? {
+            Some(produced) => self.keep_referenced(block, produced),
+            None => block.window.clone_into(&mut self.kept),
+        }
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let packed = self
+            .compressor
+            .compress(&self.kept)
+            .map_err(|_| DecodeError::Window("no memory to pack it"))?;
+        windows.extend_from_slice(&packed);
+        Ok(())
+    }
+
+    /// Decodes what can refer to the window over a marked one. `None`: the input is not at hand.
+    fn decode_marked(&mut self, block: Block<'_>) -> Result<Option<usize>, DecodeError> {
+        self.marked.clear();
+        self.marked.extend(block.window.iter().zip(&self.marks).map(|(w, m)| w ^ m));
+        self.inflater.reset(Wrapper::Raw)?;
+        self.inflater.prime(block.bits, block.before)?;
+        self.inflater.set_window(&self.marked)?;
+        let want = block.output.len().min(WINDOW_SIZE);
+        let step = self.inflater.inflate(block.input, &mut self.output[..want], Stop::Never)?;
+        // Fewer are right only where the member ends.
+        let whole = step.produced == want || step.at == crate::sys::inflate::At::End;
+        Ok(whole.then_some(step.produced))
+    }
+
+    /// Sets `kept` to the window with all that is not referred to zeroed; empty if all of it is.
+    fn keep_referenced(&mut self, block: Block<'_>, produced: usize) {
+        let Self { kept, marks, output, .. } = self;
+        kept.clear();
+        let real = &block.output[..produced];
+        let found = &output[..produced];
+        if real == found {
+            return;
+        }
+        kept.resize(block.window.len(), 0);
+        let mut keep = |i: usize| {
+            if let (Some(k), Some(w)) = (kept.get_mut(i), block.window.get(i)) {
+                *k = *w;
+            }
+        };
+        let (mut last, mut last_real) = (0, 0);
+        for (real, found) in real.iter().zip(found) {
+            let mark = real ^ found;
+            if mark != 0
+                && let Some(i) = place(last, mark)
+                && block.window.get(i..i + 2) == Some(&[last_real, *real])
+            {
+                keep(i);
+                keep(i + 1);
+            }
+            (last, last_real) = (mark, *real);
+        }
+        keep(block.window.len() - 1);
+        if last != 0 {
+            marks.iter().enumerate().filter(|(_, m)| **m == last).for_each(|(i, _)| keep(i));
+        }
+    }
+}
+
+/// Unpacks a window; an empty one is an empty window.
+pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    if packed.is_empty() {
+        return Ok(Vec::new());
+    }
+    zstd::bulk::decompress(packed, WINDOW_SIZE)
+        .map_err(|_| DecodeError::Window("it is no packed window"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_neighbouring_marks_tell_their_place() {
+        let marks = marks();
+        assert_eq!(marks.len(), WINDOW_SIZE);
+        assert!(marks.iter().all(|m| *m != 0));
+        for (i, pair) in marks.windows(2).enumerate() {
+            assert_eq!(place(pair[0], pair[1]), Some(i));
+        }
+    }
+
+    #[test]
+    fn no_neighbours_have_no_place() {
+        assert_eq!(place(0, 7), None);
+        assert_eq!(place(7, 0), None);
+        assert_eq!(place(255, 1), None);
+        for a in 1..=255 {
+            for b in 1..=255 {
+                let _ = place(a, b);
+            }
+        }
+    }
+}
