@@ -25,6 +25,9 @@ pub enum DecodeError {
     /// The span table has no such span.
     #[error("the span table has no such span")]
     NoSuchSpan,
+    /// The source ended without this span, or with fewer bytes than its table says.
+    #[error("the source did not hand it over")]
+    NotDelivered,
 }
 
 impl Classify for DecodeError {
@@ -38,7 +41,8 @@ impl Classify for DecodeError {
             | DecodeError::Truncated
             | DecodeError::TrailingGarbage
             | DecodeError::Window(_)
-            | DecodeError::WrongPoint => Kind::DataLoss,
+            | DecodeError::WrongPoint
+            | DecodeError::NotDelivered => Kind::DataLoss,
         }
     }
 }

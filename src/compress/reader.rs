@@ -72,7 +72,7 @@ impl<S: SpanSource> SpanReader<S> {
                     wanted = Some(bytes);
                 }
             });
-            let missing = SpanError::Decode { span, source: DecodeError::NoSuchSpan };
+            let missing = SpanError::Decode { span, source: DecodeError::NotDelivered };
             return match read.and_then(|()| wanted.ok_or(missing)) {
                 Ok(bytes) => {
                     lead.land(span, Arc::clone(&bytes));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::compress::{Span, SpanError, SpanSource};
+use crate::compress::{DecodeError, Span, SpanError, SpanSource};
 use crate::io::ReadAt;
 
 use super::flight::Flights;
@@ -303,10 +303,7 @@ impl CachedLayer {
         if copied {
             return Ok(());
         }
-        Err(SpanError::Decode {
-            span,
-            reason: "the source gave other bytes than its table says".into(),
-        })
+        Err(SpanError::Decode { span, source: DecodeError::NotDelivered })
     }
 
     /// Drops `span` from disk.
