@@ -5,7 +5,9 @@
 mod metadata;
 mod path;
 mod whiteout;
+mod writer;
 
 pub use metadata::{Device, FileType, Metadata, Timestamp, Xattr};
 pub use path::{LayerPath, MAX_NAME, MAX_PATH, PathError};
 pub use whiteout::{OPAQUE_MARKER, WHITEOUT_PREFIX, Whiteout, whiteout_of};
+pub use writer::{TarWriteError, TarWriter};
