@@ -59,6 +59,13 @@ impl LayerPath {
         Self::clean(raw, true)
     }
 
+    /// The path of `bytes`, which a valid path gave or valid names joined by slashes make.
+    pub(crate) fn from_clean(bytes: &[u8]) -> Self {
+        let path = Self(bytes.into());
+        debug_assert_eq!(Self::parse(bytes).as_ref(), Ok(&path));
+        path
+    }
+
     fn clean(raw: &[u8], clamp: bool) -> Result<Self, PathError> {
         let text = || String::from_utf8_lossy(&raw[..raw.len().min(MAX_PATH)]).into_owned();
         if raw.contains(&0) {
