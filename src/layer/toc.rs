@@ -6,7 +6,7 @@
 //!   `names`: the layer hides the lower one and brings its own.
 //! - an inode that several names share is a set of hard links.
 
-use crate::archive::{LayerPath, Metadata};
+use crate::archive::{DataRun, LayerPath, Metadata};
 
 /// A run of a file's bytes in the uncompressed layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Extent {
     pub len: u64,
     /// Where it is in the address space of the layer's span table, in bytes.
     pub layer_offset: u64,
+}
+
+impl From<DataRun> for Extent {
+    fn from(run: DataRun) -> Self {
+        Self { file_offset: run.file_offset, len: run.len, layer_offset: run.stream_offset }
+    }
 }
 
 /// One inode of a layer.
