@@ -1,1 +1,31 @@
-//! image.
+//! Images: from a name that a user types to the layers and configuration behind it.
+//!
+//! A [`Source`] says where an image is; [`open`] gives the store and the root descriptor;
+//! [`resolve`] follows the descriptors down to one [`Image`] for one platform. A [`Handler`] maps
+//! a descriptor to its children, and [`walk`] and [`dispatch`] apply one to a whole graph, with
+//! containerd's semantics (its package `core/images`).
+//!
+//! Documents are kept as the bytes that they are: nothing here serialises one again. Parsing is
+//! pure, tolerates the `null`s that Go writes, and refuses documents that could be taken for
+//! another type than their descriptor says.
+
+mod config;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod index;
+mod manifest;
+pub mod media_type;
+mod open;
+mod platform;
+mod resolve;
+mod source;
+
+pub use config::{Config, History, Process, RootFs};
+pub use error::Error;
+pub use index::{Index, MAX_ENTRIES};
+pub use manifest::Manifest;
+pub use open::open;
+pub use platform::{Matcher, ParsePlatformError, host_platform, normalize, parse_platform};
+pub use resolve::{Image, Layer, MAX_INDEX_DEPTH, MAX_LAYERS, resolve};
+pub use source::{ParseSourceError, Selector, Source};

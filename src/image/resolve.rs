@@ -1,0 +1,230 @@
+use crate::content::{Descriptor, Platform, Provider};
+use crate::digest::{ChainId, DiffId, chain_ids};
+
+use super::media_type::{self as mt, Class, classify, is_encrypted};
+use super::{Config, Error, Index, Manifest, Matcher};
+
+/// The most layers of an image. Docker allows 127; squashing tools and tests go beyond.
+pub const MAX_LAYERS: usize = 4096;
+/// How deep image indexes may lie in image indexes.
+pub const MAX_INDEX_DEPTH: usize = 8;
+/// The most documents that are read to find the image of one platform.
+const MAX_DOCUMENTS: usize = 512;
+
+/// The annotation on what BuildKit puts beside an image, about it.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// One image for one platform.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The descriptor of the manifest.
+    pub descriptor: Descriptor,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The configuration.
+    pub config: Config,
+    /// The layers, bottom first.
+    pub layers: Vec<Layer>,
+}
+
+impl Image {
+    /// The chain ID of all layers; `None` for an image without layers.
+    pub fn chain_id(&self) -> Option<&ChainId> {
+        self.layers.last().map(|layer| &layer.chain_id)
+    }
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The blob as it is stored.
+    pub descriptor: Descriptor,
+    /// The digest of the blob uncompressed.
+    pub diff_id: DiffId,
+    /// The digest of this layer and all below it.
+    pub chain_id: ChainId,
+}
+
+/// Follows `root`, a manifest or an image index, to the image for `platform`.
+///
+/// `None` is the platform of this machine; a root that is a manifest is then taken for whatever
+/// platform it is, as containerd does. In an index the best fitting entry is taken, and entries
+/// without a platform are judged by their config.
+///
+/// # Errors
+///
+/// [`Error::NoPlatform`], which lists the platforms there are; [`Error::NotAnImage`] for
+/// artifacts; [`Error::LayerCount`], [`Error::UnsupportedLayer`], [`Error::TooMany`]; what parsing
+/// and reading the documents gives.
+pub fn resolve(
+    provider: &dyn Provider,
+    root: &Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Image, Error> {
+    let matcher = platform.map_or_else(Matcher::host, Matcher::new);
+    let mut search =
+        Search { provider, matcher, root, documents: 0, offered: Vec::new(), anything: false };
+    search.anything = platform.is_none() && classify(&root.media_type) == Class::Manifest;
+    let found = search.descend(root, 0)?;
+    found.ok_or_else(|| Error::NoPlatform {
+        digest: root.digest.clone(),
+        wanted: name_of(search.matcher.wanted()),
+        offered: search.offered,
+    })
+}
+
+/// The search for one image below a root.
+struct Search<'a> {
+    provider: &'a dyn Provider,
+    matcher: Matcher,
+    root: &'a Descriptor,
+    documents: usize,
+    /// The platforms that were seen and do not fit.
+    offered: Vec<String>,
+    /// Whether any platform is right.
+    anything: bool,
+}
+
+impl Search<'_> {
+    fn descend(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "only two classes lead to an image; schema 1 is told apart when parsed"
+        )]
+        match classify(&at.media_type) {
+            Class::Manifest => self.manifest(at, depth),
+            Class::Index => self.index(at, depth),
+            Class::Schema1 => Err(Error::Schema1 { digest: at.digest.clone() }),
+            _ => {
+                let reason = format!("its media type is {}", at.media_type);
+                Err(Error::NotAnImage { digest: at.digest.clone(), reason })
+            }
+        }
+    }
+
+    fn read(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        self.documents += 1;
+        if self.documents > MAX_DOCUMENTS {
+            let digest = self.root.digest.clone();
+            return Err(Error::TooMany { digest, what: "documents", limit: MAX_DOCUMENTS });
+        }
+        Ok(self.provider.read(descriptor)?)
+    }
+
+    fn index(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
+        if depth == MAX_INDEX_DEPTH {
+            let (digest, what) = (self.root.digest.clone(), "indexes in indexes");
+            return Err(Error::TooMany { digest, what, limit: MAX_INDEX_DEPTH });
+        }
+        let raw = self.read(at)?;
+        let index = Index::parse(at, raw)?;
+        let mut fits: Vec<(usize, &Descriptor)> = Vec::new();
+        for entry in index.manifests.iter().filter(|entry| may_be_image(entry)) {
+            match &entry.platform {
+                // What does not say is tried last.
+                None => fits.push((usize::MAX, entry)),
+                Some(p) => match self.matcher.rank(p) {
+                    Some(rank) => fits.push((rank, entry)),
+                    None => self.offered.push(name_of(p)),
+                },
+            }
+        }
+        fits.sort_by_key(|(rank, _)| *rank);
+        for (_, entry) in fits {
+            if let Some(image) = self.descend(entry, depth + 1)? {
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
+    }
+
+    fn manifest(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
+        let raw = self.read(at)?;
+        let manifest = Manifest::parse(at, raw)?;
+        if let Some(reason) = artifact(&manifest) {
+            if depth > 0 && at.platform.is_none() {
+                return Ok(None);
+            }
+            return Err(Error::NotAnImage { digest: at.digest.clone(), reason });
+        }
+        let raw = self.read(&manifest.config)?;
+        let config = Config::parse(&manifest.config, raw)?;
+        if at.platform.is_none()
+            && !self.anything
+            && self.matcher.rank(&config.platform()).is_none()
+        {
+            self.offered.push(name_of(&config.platform()));
+            return Ok(None);
+        }
+        assemble(at, manifest, config).map(Some)
+    }
+}
+
+/// Whether an entry of an index may be the image, rather than something about one.
+fn may_be_image(entry: &Descriptor) -> bool {
+    matches!(classify(&entry.media_type), Class::Manifest | Class::Index | Class::Schema1)
+        && entry.artifact_type.is_none()
+        && !entry.annotations.contains_key(REFERENCE_TYPE)
+}
+
+/// Why a manifest is no container image, if it is none.
+fn artifact(manifest: &Manifest) -> Option<String> {
+    if let Some(kind) = manifest.artifact_type.as_deref().filter(|kind| !kind.is_empty()) {
+        return Some(format!("it is an artifact of type {kind}"));
+    }
+    match classify(&manifest.config.media_type) {
+        Class::Config => None,
+        Class::Manifest
+        | Class::Index
+        | Class::Layer
+        | Class::Attestation
+        | Class::Checkpoint
+        | Class::Schema1
+        | Class::Unknown => Some(format!("its config has type {}", manifest.config.media_type)),
+    }
+}
+
+/// Puts manifest and config together, layer by layer.
+fn assemble(at: &Descriptor, manifest: Manifest, config: Config) -> Result<Image, Error> {
+    let diff_ids = &config.rootfs.diff_ids;
+    if manifest.layers.len() != diff_ids.len() {
+        return Err(Error::LayerCount {
+            manifest: at.digest.clone(),
+            layers: manifest.layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    for layer in &manifest.layers {
+        check_layer(layer)?;
+    }
+    let ids = diff_ids.iter().zip(chain_ids(diff_ids));
+    let layers = manifest.layers.iter().zip(ids).map(|(descriptor, (diff_id, chain_id))| Layer {
+        descriptor: descriptor.clone(),
+        diff_id: diff_id.clone(),
+        chain_id,
+    });
+    let layers = layers.collect();
+    Ok(Image { descriptor: at.clone(), manifest, config, layers })
+}
+
+fn check_layer(layer: &Descriptor) -> Result<(), Error> {
+    let reason = match layer.media_type.as_str() {
+        encrypted if is_encrypted(encrypted) => "it is encrypted: decrypt the image first",
+        mt::EROFS_LAYER => "it is no tar: pull the image in a tar-based variant",
+        other if classify(other) == Class::Layer => return Ok(()),
+        _ => "that is no image layer",
+    };
+    let media_type = layer.media_type.clone();
+    Err(Error::UnsupportedLayer { digest: layer.digest.clone(), media_type, reason })
+}
+
+/// `os/arch[/variant]`.
+fn name_of(p: &Platform) -> String {
+    match &p.variant {
+        Some(variant) => format!("{}/{}/{variant}", p.os, p.architecture),
+        None => format!("{}/{}", p.os, p.architecture),
+    }
+}
+
+#[cfg(test)]
+mod tests;
