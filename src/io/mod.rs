@@ -3,10 +3,12 @@
 //! There is no cursor and no lock: a reader is shared behind an `Arc` and every call names its
 //! offset, so parallel reads of one blob never serialise.
 
+mod atomic;
 mod counting;
 mod file;
 mod section;
 
+pub use atomic::AtomicFile;
 pub use counting::CountingReader;
 pub use file::FileReader;
 pub use section::Section;
