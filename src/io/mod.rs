@@ -95,12 +95,7 @@ pub struct Cursor<R> {
 impl<R: ReadAt> Cursor<R> {
     /// A cursor at the start of `reader`.
     pub fn new(reader: R) -> Self {
-        Self::at(reader, 0)
-    }
-
-    /// A cursor at `offset` of `reader`.
-    pub fn at(reader: R, offset: u64) -> Self {
-        Self { reader, offset }
+        Self { reader, offset: 0 }
     }
 }
 
