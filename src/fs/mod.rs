@@ -29,6 +29,8 @@ mod filesystem;
 mod node;
 mod read;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod tree_calls;
 mod virtual_root;
 

@@ -23,11 +23,13 @@ mod options;
 mod session;
 mod settle;
 mod stats;
+mod unmount;
 
 pub use connection::abort;
 pub use error::Error;
 pub use miss::Limits;
 pub use negotiate::Offer;
 pub use options::Options;
-pub use session::{Mounted, mount, unmount};
+pub use session::{Mounted, mount};
 pub use stats::{Counter, Stats};
+pub use unmount::unmount;

@@ -1,15 +1,13 @@
-//! Mounting, serving, unmounting.
+//! Mounting and serving.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use parking_lot::Mutex;
-use rustix::mount::UnmountFlags;
 
 use crate::fs::Filesystem;
 use crate::sys::mount_at;
@@ -18,20 +16,17 @@ use super::adapter::Adapter;
 use super::miss::MissPool;
 use super::negotiate::{Negotiated, Offer};
 use super::settle::Settle;
+use super::unmount::{How, unmount_connection};
 use super::{Error, Options, Stats, connection};
 
 /// The source and the subtype in the mount table.
-const NAME: &str = "stratafs";
+pub(super) const NAME: &str = "stratafs";
 
 /// How long a new mount may take to answer.
 const LIVE: Duration = Duration::from_secs(10);
 
 /// How long the server of an unmounted filesystem may take to end.
 const END: Duration = Duration::from_secs(5);
-
-/// How often, and how long apart, unmounting is tried while the mount is in use.
-const TRIES: u32 = 10;
-const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A mounted filesystem and the threads that serve it. Dropping it unmounts.
 pub struct Mounted {
@@ -232,74 +227,4 @@ impl Drop for Mounted {
             tracing::error!(error = %e, "the mount stays");
         }
     }
-}
-
-/// Unmounts the filesystem of this program that is mounted on `mountpoint`, whoever serves it,
-/// lazily if it stays in use.
-///
-/// # Errors
-///
-/// [`Error::NotMounted`] where nothing or something else is mounted there; [`Error::Unmount`].
-pub fn unmount(mountpoint: &Path) -> Result<(), Error> {
-    match unmount_connection(mountpoint, None)? {
-        How::Absent => Err(Error::NotMounted { path: mountpoint.to_owned() }),
-        How::Clean | How::Detached => Ok(()),
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum How {
-    /// It was not there any more.
-    Absent,
-    /// Nobody uses it any more.
-    Clean,
-    /// It is out of sight and still in use.
-    Detached,
-}
-
-/// Unmounts `path` where our connection is the uppermost mount: never another's.
-fn unmount_connection(path: &Path, connection: Option<u32>) -> Result<How, Error> {
-    let failed = |source| Error::Unmount { path: path.to_owned(), source };
-    let ours = |entry: &crate::sys::MountEntry| {
-        entry.fs_type == format!("fuse.{NAME}")
-            && connection.is_none_or(|number| entry.device == (0, number))
-    };
-    if !mount_at(path).map_err(failed)?.as_ref().is_some_and(ours) {
-        return Ok(How::Absent);
-    }
-    for _ in 0..TRIES {
-        match detach(path, UnmountFlags::NOFOLLOW) {
-            Ok(()) => return Ok(How::Clean),
-            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(BETWEEN),
-            Err(e) => return Err(failed(e)),
-        }
-    }
-    tracing::warn!(path = %path.display(), "still in use: unmounting lazily");
-    detach(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH).map_err(failed)?;
-    Ok(How::Detached)
-}
-
-fn detach(path: &Path, flags: UnmountFlags) -> io::Result<()> {
-    match rustix::mount::unmount(path, flags) {
-        Err(rustix::io::Errno::PERM) => fusermount(path, flags.contains(UnmountFlags::DETACH)),
-        other => Ok(other?),
-    }
-}
-
-/// Unmounts as a user without rights, by the setuid helper that mounted.
-fn fusermount(path: &Path, lazily: bool) -> io::Result<()> {
-    let mut command = Command::new("fusermount3");
-    command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path);
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    // It tells the reason in words only.
-    let kind = if text.contains("busy") {
-        io::ErrorKind::ResourceBusy
-    } else {
-        io::ErrorKind::PermissionDenied
-    };
-    Err(io::Error::new(kind, text))
 }
