@@ -12,6 +12,7 @@
 mod blob;
 mod cache;
 mod cutter;
+mod encoding;
 mod error;
 mod flight;
 mod gzip;
@@ -26,6 +27,7 @@ mod zstd;
 
 pub use blob::BlobSpans;
 pub use cache::{CACHE_SIZE, SpanCache};
+pub use encoding::{SPAN_LEN_MAX, TableError, WINDOW_LEN_MAX};
 pub use error::DecodeError;
 pub use reader::SpanReader;
 pub use scan::{SPAN_SIZE, SPAN_SIZE_MAX, SPAN_SIZE_MIN, Scan, ScanError, ScanOptions, scan};

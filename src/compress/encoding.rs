@@ -1,0 +1,246 @@
+//! The bytes of a [`SpanTable`].
+//!
+//! Numbers are LEB128 of at most 64 bits unless said otherwise.
+//!
+//! ```text
+//! codec (1 byte)  blob size  size  number of spans  length of all windows
+//! each span:      length * 2 + (1 if a point is at its start)
+//!                 if so: in_offset minus that of the point before, skip, kind (1 byte),
+//!                        and for a deflate block the length of its packed window
+//!                 digest (32 bytes)
+//! windows
+//! ```
+//!
+//! A kind is 0 plain, 1 gzip member, 2 zstd frame, 8 to 15 a deflate block with 0 to 7 bits.
+//! Windows lie one after the other in the order of their points.
+
+use crate::error::{Classify, Kind};
+
+use super::{AccessPoint, Codec, Span, SpanTable, Start};
+
+/// The longest span in bytes that a table may have: what a decoder of it holds in memory.
+pub const SPAN_LEN_MAX: u32 = 16 << 20;
+/// The longest packed window in bytes: what packing makes of 32 KiB that don't get smaller.
+pub const WINDOW_LEN_MAX: u64 = 40 << 10;
+
+/// The fewest bytes that a span takes.
+const SPAN_RECORD_MIN: usize = 1 + DIGEST_SIZE;
+const DIGEST_SIZE: usize = 32;
+
+/// Why bytes are no span table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// They end too early.
+    #[error("the span table is cut off")]
+    Truncated,
+    /// They go on behind the table.
+    #[error("the span table is followed by other bytes")]
+    Trailing,
+    /// A number has more than 64 bits or leaves the range of its field.
+    #[error("a number of the span table is out of range")]
+    Range,
+    /// A codec or kind of point that is not known, or not of this codec.
+    #[error("the span table has an unknown or misplaced kind {0}")]
+    Kind(u8),
+    /// Spans, points or windows don't fit together.
+    #[error("the span table contradicts itself: {0}")]
+    Inconsistent(&'static str),
+}
+
+impl Classify for TableError {
+    fn kind(&self) -> Kind {
+        Kind::DataLoss
+    }
+}
+
+impl SpanTable {
+    /// The table as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.windows.len() + self.spans.len() * 48 + 64);
+        out.push(codec_byte(self.codec));
+        put(&mut out, self.blob_size);
+        put(&mut out, self.size);
+        put(&mut out, self.spans.len() as u64);
+        put(&mut out, self.windows.len() as u64);
+        let mut points = self.points.iter().peekable();
+        let mut last_in = 0;
+        for span in &self.spans {
+            let point = points.next_if(|p| p.out_offset == span.out_offset);
+            put(&mut out, u64::from(span.len) * 2 + u64::from(point.is_some()));
+            if let Some(point) = point {
+                put(&mut out, point.in_offset - last_in);
+                last_in = point.in_offset;
+                put_start(&mut out, point);
+            }
+            out.extend_from_slice(&span.digest);
+        }
+        out.extend_from_slice(&self.windows);
+        out
+    }
+
+    /// The table that `bytes` hold, all of them.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`]. A table that is returned keeps the invariants of its type, no span is
+    /// longer than [`SPAN_LEN_MAX`] and no packed window than [`WINDOW_LEN_MAX`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, TableError> {
+        let mut input = Input(bytes);
+        let codec = match input.byte()? {
+            0 => Codec::Plain,
+            1 => Codec::Gzip,
+            2 => Codec::Zstd,
+            other => return Err(TableError::Kind(other)),
+        };
+        let (blob_size, size) = (input.number()?, input.number()?);
+        let (count, windows_len) = (input.number()?, input.number()?);
+        let count = usize::try_from(count).map_err(|_| TableError::Range)?;
+        if count > input.0.len() / SPAN_RECORD_MIN {
+            return Err(TableError::Truncated);
+        }
+        let (points, spans) = (Vec::new(), Vec::with_capacity(count));
+        let mut table = Self { codec, blob_size, size, points, spans, windows: Vec::new() };
+        let mut reached = Reached::default();
+        for _ in 0..count {
+            reached = table.decode_span(&mut input, reached)?;
+        }
+        if reached.output != size {
+            return Err(TableError::Inconsistent("the spans don't add up to the size"));
+        }
+        if reached.windows != windows_len {
+            return Err(TableError::Inconsistent("the windows don't add up"));
+        }
+        let windows_len = usize::try_from(windows_len).map_err(|_| TableError::Range)?;
+        table.windows = input.take(windows_len)?.to_vec();
+        table.points.shrink_to_fit();
+        match input.0 {
+            [] => Ok(table),
+            _ => Err(TableError::Trailing),
+        }
+    }
+
+    fn decode_span(&mut self, input: &mut Input<'_>, at: Reached) -> Result<Reached, TableError> {
+        let head = input.number()?;
+        let len = u32::try_from(head / 2).map_err(|_| TableError::Range)?;
+        if len == 0 || len > SPAN_LEN_MAX {
+            return Err(TableError::Inconsistent("the length of a span"));
+        }
+        let mut next = at;
+        if head % 2 == 1 {
+            next = self.decode_point(input, at)?;
+        }
+        let point = self.points.len().checked_sub(1);
+        let point = point.ok_or(TableError::Inconsistent("the first span has no point"))?;
+        let digest = input.take(DIGEST_SIZE)?.try_into().map_err(|_| TableError::Truncated)?;
+        let point = u32::try_from(point).map_err(|_| TableError::Range)?;
+        self.spans.push(Span { out_offset: at.output, len, point, digest });
+        next.output = at.output.checked_add(u64::from(len)).ok_or(TableError::Range)?;
+        Ok(next)
+    }
+
+    fn decode_point(&mut self, input: &mut Input<'_>, at: Reached) -> Result<Reached, TableError> {
+        let in_offset = at.input.checked_add(input.number()?).ok_or(TableError::Range)?;
+        if in_offset > self.blob_size || (in_offset == at.input && !self.points.is_empty()) {
+            return Err(TableError::Inconsistent("the place of a point"));
+        }
+        let skip = u32::try_from(input.number()?).map_err(|_| TableError::Range)?;
+        let kind = input.byte()?;
+        let mut windows = at.windows;
+        let start = match (self.codec, kind) {
+            (Codec::Plain, 0) => Start::Plain,
+            (Codec::Gzip, 1) => Start::GzipMember,
+            (Codec::Zstd, 2) => Start::ZstdFrame,
+            (Codec::Gzip, 8..=15) => {
+                let bits = kind - 8;
+                if bits > 0 && in_offset == 0 {
+                    return Err(TableError::Inconsistent("bits before the blob"));
+                }
+                let len = input.number()?;
+                if len > WINDOW_LEN_MAX {
+                    return Err(TableError::Inconsistent("the length of a window"));
+                }
+                windows = windows.checked_add(len).ok_or(TableError::Range)?;
+                Start::Deflate { bits, window: at.windows..windows }
+            }
+            (_, other) => return Err(TableError::Kind(other)),
+        };
+        self.points.push(AccessPoint { out_offset: at.output, in_offset, skip, start });
+        Ok(Reached { output: at.output, input: in_offset, windows })
+    }
+}
+
+/// How far decoding a table has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    /// The end of the spans so far.
+    output: u64,
+    /// The place of the last point in the blob.
+    input: u64,
+    /// The end of the windows so far.
+    windows: u64,
+}
+
+fn codec_byte(codec: Codec) -> u8 {
+    match codec {
+        Codec::Plain => 0,
+        Codec::Gzip => 1,
+        Codec::Zstd => 2,
+    }
+}
+
+fn put_start(out: &mut Vec<u8>, point: &AccessPoint) {
+    put(out, u64::from(point.skip));
+    match &point.start {
+        Start::Plain => out.push(0),
+        Start::GzipMember => out.push(1),
+        Start::ZstdFrame => out.push(2),
+        Start::Deflate { bits, window } => {
+            out.push(8 + bits);
+            put(out, window.end - window.start);
+        }
+    }
+}
+
+/// Appends `value` as LEB128.
+fn put(out: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// What is left to decode.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], TableError> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(TableError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, TableError> {
+        self.take(1)?.first().copied().ok_or(TableError::Truncated)
+    }
+
+    fn number(&mut self) -> Result<u64, TableError> {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift > 63 || (shift == 63 && bits > 1) {
+                return Err(TableError::Range);
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(TableError::Range)
+    }
+}
