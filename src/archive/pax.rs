@@ -60,7 +60,7 @@ impl Pax {
         }
         pax.xattrs = schily
             .into_iter()
-            .map(|(name, value)| check_xattr(Xattr { name, value }))
+            .map(|(name, value)| checked(Xattr { name, value }))
             .collect::<Result<_, _>>()?;
         Ok(pax)
     }
@@ -115,10 +115,15 @@ fn timestamp(value: &[u8]) -> Option<Timestamp> {
     Some(Timestamp { secs, nanos })
 }
 
-fn check_xattr(xattr: Xattr) -> Result<Xattr, TarFault> {
-    let name_fits =
-        !xattr.name.is_empty() && xattr.name.len() <= MAX_XATTR_NAME && !xattr.name.contains(&0);
-    if name_fits && xattr.value.len() <= MAX_XATTR_VALUE {
+/// Whether Linux allows the name and the value.
+pub(crate) fn check_xattr(xattr: &Xattr) -> bool {
+    (1..=MAX_XATTR_NAME).contains(&xattr.name.len())
+        && !xattr.name.contains(&0)
+        && xattr.value.len() <= MAX_XATTR_VALUE
+}
+
+fn checked(xattr: Xattr) -> Result<Xattr, TarFault> {
+    if check_xattr(&xattr) {
         return Ok(xattr);
     }
     let name = String::from_utf8_lossy(&xattr.name).into_owned();
