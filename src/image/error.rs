@@ -103,19 +103,32 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// A walk found nothing below its roots.
+    #[error("there is nothing below: all of the image may have been filtered out")]
+    EmptyWalk,
+    /// Nobody waits for the outcome any more.
+    #[error("cancelled")]
+    Cancelled,
+    /// A handler of another module failed.
+    #[error("{0}")]
+    Handler(Box<dyn Classify + Send + Sync>),
 }
 
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Content(e) => e.kind(),
-            Error::NoSuchName { .. } | Error::NoPlatform { .. } => Kind::NotFound,
+            Error::NoSuchName { .. } | Error::NoPlatform { .. } | Error::EmptyWalk => {
+                Kind::NotFound
+            }
             Error::Ambiguous { .. } | Error::NotAnImage { .. } => Kind::InvalidArgument,
             Error::Broken { .. } | Error::Confused { .. } | Error::LayerCount { .. } => {
                 Kind::DataLoss
             }
             Error::Schema1 { .. } | Error::UnsupportedLayer { .. } => Kind::NotImplemented,
             Error::TooMany { .. } => Kind::ResourceExhausted,
+            Error::Cancelled => Kind::Canceled,
+            Error::Handler(e) => e.kind(),
         }
     }
 }

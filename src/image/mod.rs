@@ -9,10 +9,14 @@
 //! pure, tolerates the `null`s that Go writes, and refuses documents that could be taken for
 //! another type than their descriptor says.
 
+mod children;
 mod config;
+mod copy;
+mod dispatch;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod handler;
 mod index;
 mod manifest;
 pub mod media_type;
@@ -20,12 +24,21 @@ mod open;
 mod platform;
 mod resolve;
 mod source;
+mod walk;
 
+pub use children::{children, children_handler, filter_platforms, limit_manifests};
 pub use config::{Config, History, Process, RootFs};
+pub use copy::{Observer, Progress, copy, fetch_handler};
+pub use dispatch::dispatch;
 pub use error::Error;
+pub use handler::{Cancel, Handler, Step, handlers};
 pub use index::{Index, MAX_ENTRIES};
 pub use manifest::Manifest;
 pub use open::open;
 pub use platform::{Matcher, ParsePlatformError, host_platform, normalize, parse_platform};
 pub use resolve::{Image, Layer, MAX_INDEX_DEPTH, MAX_LAYERS, resolve};
 pub use source::{ParseSourceError, Selector, Source};
+pub use walk::{MAX_DEPTH, MAX_NODES, walk, walk_not_empty};
+
+#[cfg(test)]
+mod graph_tests;

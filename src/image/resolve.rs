@@ -68,7 +68,7 @@ pub fn resolve(
     let found = search.descend(root, 0)?;
     found.ok_or_else(|| Error::NoPlatform {
         digest: root.digest.clone(),
-        wanted: name_of(search.matcher.wanted()),
+        wanted: search.matcher.wanted().to_string(),
         offered: search.offered,
     })
 }
@@ -125,7 +125,7 @@ impl Search<'_> {
                 None => fits.push((usize::MAX, entry)),
                 Some(p) => match self.matcher.rank(p) {
                     Some(rank) => fits.push((rank, entry)),
-                    None => self.offered.push(name_of(p)),
+                    None => self.offered.push(p.to_string()),
                 },
             }
         }
@@ -153,7 +153,7 @@ impl Search<'_> {
             && !self.anything
             && self.matcher.rank(&config.platform()).is_none()
         {
-            self.offered.push(name_of(&config.platform()));
+            self.offered.push(config.platform().to_string());
             return Ok(None);
         }
         assemble(at, manifest, config).map(Some)
@@ -216,14 +216,6 @@ fn check_layer(layer: &Descriptor) -> Result<(), Error> {
     };
     let media_type = layer.media_type.clone();
     Err(Error::UnsupportedLayer { digest: layer.digest.clone(), media_type, reason })
-}
-
-/// `os/arch[/variant]`.
-fn name_of(p: &Platform) -> String {
-    match &p.variant {
-        Some(variant) => format!("{}/{}/{variant}", p.os, p.architecture),
-        None => format!("{}/{}", p.os, p.architecture),
-    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,12 @@ pub struct Cursor<R> {
 impl<R: ReadAt> Cursor<R> {
     /// A cursor at the start of `reader`.
     pub fn new(reader: R) -> Self {
-        Self { reader, offset: 0 }
+        Self::at(reader, 0)
+    }
+
+    /// A cursor at `offset` of `reader`.
+    pub fn at(reader: R, offset: u64) -> Self {
+        Self { reader, offset }
     }
 }
 

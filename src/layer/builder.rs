@@ -7,8 +7,13 @@ use super::{Extent, Inode, Name, Target, Toc, TocError, TocFault};
 
 /// The most extents of all files of one layer.
 pub const MAX_EXTENTS: usize = 1 << 23;
-/// The most bytes of extended attributes of one layer, names and values.
+/// The most bytes of extended attributes of one layer: names, values and 64 for each.
 pub const MAX_XATTR_BYTES: usize = 1 << 28;
+
+/// What an extended attribute counts against [`MAX_XATTR_BYTES`].
+pub(crate) fn xattr_cost(xattr: &Xattr) -> usize {
+    xattr.name.len() + xattr.value.len() + 64
+}
 
 /// Makes the [`Toc`] of a layer from its entries, given in the order of the archive.
 ///
@@ -184,7 +189,7 @@ impl TocBuilder {
     }
 
     fn charge_xattrs(&mut self, xattrs: &[Xattr]) -> Result<(), TocFault> {
-        self.xattr_bytes += xattrs.iter().map(|x| x.name.len() + x.value.len()).sum::<usize>();
+        self.xattr_bytes += xattrs.iter().map(xattr_cost).sum::<usize>();
         if self.xattr_bytes > MAX_XATTR_BYTES {
             return Err(TocFault::TooManyXattrBytes);
         }
@@ -285,5 +290,7 @@ fn keep_named_inodes(inodes: Vec<Inode>, numbers: &mut [u32], toc: &mut Toc) {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

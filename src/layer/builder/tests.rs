@@ -16,7 +16,7 @@ fn entry(path: &str, kind: EntryKind) -> Entry {
 }
 
 /// `d PATH`, `f PATH MARK`, `s PATH TARGET`, `h PATH TARGET`, one a line. The mark is the mode.
-fn try_build(script: &str) -> Result<Toc, TocError> {
+pub(super) fn try_build(script: &str) -> Result<Toc, TocError> {
     let mut builder = TocBuilder::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<_> = line.split(' ').collect();

@@ -1,6 +1,5 @@
 mod chain;
 mod damage;
-mod data;
 mod file;
 mod links;
 mod model;

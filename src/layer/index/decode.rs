@@ -1,0 +1,116 @@
+use crate::compress::SpanTable;
+use crate::digest::{Algorithm, DiffId, Digest};
+
+use super::layout::{HEADER_LEN, MAGIC, MAX_IDENTITY, MAX_SPANS, MAX_TOC, SECTIONS, VERSION};
+use super::toc::decode_toc;
+use super::wire::Input;
+use super::{FormatError, Identity, LayerIndex, Origin};
+
+/// Where a section is, and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    checksum: u32,
+    name: &'static str,
+}
+
+impl Section {
+    /// `bytes` if they are this section's.
+    pub(super) fn check<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FormatError> {
+        if bytes.len() as u64 != self.len {
+            return Err(FormatError::Truncated);
+        }
+        if crc32c::crc32c(bytes) != self.checksum {
+            return Err(FormatError::Checksum(self.name));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The header of a file: where its sections are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) identity: Section,
+    pub(super) spans: Section,
+    pub(super) toc: Section,
+}
+
+impl Header {
+    /// The header that `bytes` start with, of a file of `file_len` bytes.
+    pub(super) fn decode(bytes: &[u8], file_len: u64) -> Result<Self, FormatError> {
+        if !bytes.starts_with(MAGIC) {
+            return Err(FormatError::Magic);
+        }
+        let mut input = Input(bytes.get(MAGIC.len()..HEADER_LEN).ok_or(FormatError::Truncated)?);
+        let version = u32::from_le_bytes(array(&mut input)?);
+        if version != VERSION {
+            return Err(FormatError::Version(version));
+        }
+        let bounds: [(&str, u64); SECTIONS] =
+            [("identity", MAX_IDENTITY), ("span table", MAX_SPANS), ("TOC", MAX_TOC)];
+        let mut offset = HEADER_LEN as u64;
+        let mut section = |(name, bound)| {
+            let checksum = u32::from_le_bytes(array(&mut input)?);
+            let len = u64::from_le_bytes(array(&mut input)?);
+            let section = Section { offset, len, checksum, name };
+            offset = offset.checked_add(len).ok_or(FormatError::Range("section"))?;
+            if len > bound { Err(FormatError::TooLarge(len)) } else { Ok(section) }
+        };
+        let [identity, spans, toc] = bounds.map(&mut section);
+        let checksum = u32::from_le_bytes(array(&mut input)?);
+        if crc32c::crc32c(&bytes[..HEADER_LEN - 4]) != checksum {
+            return Err(FormatError::Checksum("header"));
+        }
+        let header = Self { identity: identity?, spans: spans?, toc: toc? };
+        match offset.cmp(&file_len) {
+            std::cmp::Ordering::Less => Err(FormatError::Trailing),
+            std::cmp::Ordering::Equal => Ok(header),
+            std::cmp::Ordering::Greater => Err(FormatError::Truncated),
+        }
+    }
+}
+
+/// The index that `file` is.
+pub(super) fn decode(file: &[u8]) -> Result<LayerIndex, FormatError> {
+    let header = Header::decode(file, file.len() as u64)?;
+    let bytes = |section: &Section| {
+        let start = usize::try_from(section.offset).map_err(|_| FormatError::Truncated)?;
+        let len = usize::try_from(section.len).map_err(|_| FormatError::Truncated)?;
+        section.check(Input(file.get(start..).ok_or(FormatError::Truncated)?).take(len)?)
+    };
+    Ok(LayerIndex {
+        identity: decode_identity(bytes(&header.identity)?)?,
+        table: SpanTable::decode(bytes(&header.spans)?)?,
+        toc: decode_toc(bytes(&header.toc)?)?,
+    })
+}
+
+/// The section "identity".
+pub(super) fn decode_identity(bytes: &[u8]) -> Result<Identity, FormatError> {
+    let mut input = Input(bytes);
+    let origin = match input.byte()? {
+        0 => Origin::Scan,
+        _ => return Err(FormatError::Invalid("origin")),
+    };
+    let digest = digest(&mut input)?;
+    let diff_id = DiffId::new(self::digest(&mut input)?);
+    let media_type = std::str::from_utf8(input.bytes()?);
+    let media_type = media_type.map_err(|_| FormatError::Invalid("media type"))?.to_owned();
+    input.end()?;
+    Ok(Identity { digest, diff_id, media_type, origin })
+}
+
+fn digest(input: &mut Input<'_>) -> Result<Digest, FormatError> {
+    let algorithm = match input.byte()? {
+        0 => Algorithm::Sha256,
+        1 => Algorithm::Sha512,
+        _ => return Err(FormatError::Invalid("digest")),
+    };
+    let hash = input.take(algorithm.len())?;
+    Digest::from_bytes(algorithm, hash).ok_or(FormatError::Invalid("digest"))
+}
+
+fn array<const N: usize>(input: &mut Input<'_>) -> Result<[u8; N], FormatError> {
+    input.take(N)?.try_into().map_err(|_| FormatError::Truncated)
+}

@@ -1,0 +1,21 @@
+//! The layer index: what one pass over a layer finds out, and the file that keeps it.
+//!
+//! A file is written once, whole, and never changed. It says which blob it is of, carries a checksum
+//! for every part, and is made again rather than trusted where anything about it is not as it
+//! should be. Its layout is in `layout`; encoding and decoding are pure functions of bytes.
+
+mod decode;
+mod encode;
+mod error;
+mod layer_index;
+mod layout;
+mod store;
+mod toc;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::FormatError;
+pub use layer_index::{Identity, LayerIndex, Origin};
+pub use store::{IndexStore, StoreError};

@@ -1,0 +1,200 @@
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::compress::SpanTable;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Classify, Kind};
+use crate::io::{AtomicFile, FileReader, ReadAt};
+
+use super::decode::{Header, Section, decode_identity};
+use super::layout::HEADER_LEN;
+use super::{FormatError, Identity, LayerIndex};
+
+/// What file names end in.
+const SUFFIX: &str = ".toc";
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file could not be read, written or removed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The index cannot be written as a file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            StoreError::Io { source, .. } => Kind::of_io(source),
+            StoreError::Format(e) => e.kind(),
+        }
+    }
+}
+
+/// Why a file that is there is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("it is the index of {0}")]
+    OtherLayer(Digest),
+}
+
+/// The layer indexes of one state root: `DIR/<algorithm>-<hex of the blob digest>.toc`.
+///
+/// A file that is damaged, of another version or of another layer counts as absent; the next
+/// [`IndexStore::save`] replaces it.
+#[derive(Debug, Clone)]
+pub struct IndexStore {
+    dir: PathBuf,
+}
+
+impl IndexStore {
+    /// The store in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Those of making the folder.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Where the index of the blob `digest` is kept.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{}-{}{SUFFIX}", digest.algorithm().name(), digest.hex()))
+    }
+
+    /// The index of the blob `digest`; `None` where there is none to be used.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a file that is there.
+    pub fn load(&self, digest: &Digest) -> Result<Option<LayerIndex>, StoreError> {
+        self.read(digest, |file| {
+            let mut bytes = vec![0; usize::try_from(file.size()).map_err(io::Error::other)?];
+            file.read_exact_at(&mut bytes, 0)?;
+            let index = LayerIndex::decode(&bytes)?;
+            same_layer(&index.identity, digest)?;
+            Ok(index)
+        })
+    }
+
+    /// The index of the blob `digest` without its TOC, which is then neither read nor decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`IndexStore::load`].
+    pub fn load_table(&self, digest: &Digest) -> Result<Option<(Identity, SpanTable)>, StoreError> {
+        self.read(digest, |file| {
+            let mut start = vec![0; HEADER_LEN];
+            let n = file.read_at(&mut start, 0)?;
+            let header = Header::decode(&start[..n], file.size())?;
+            let identity = decode_identity(&section(file, &header.identity)?)?;
+            same_layer(&identity, digest)?;
+            let table = SpanTable::decode(&section(file, &header.spans)?);
+            Ok((identity, table.map_err(FormatError::from)?))
+        })
+    }
+
+    fn read<T>(
+        &self,
+        digest: &Digest,
+        act: impl FnOnce(&FileReader) -> Result<T, Unusable>,
+    ) -> Result<Option<T>, StoreError> {
+        let path = self.path(digest);
+        let file = match fs::File::open(&path) {
+            Ok(file) => FileReader::new(file).map_err(at(&path))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(at(&path)(e)),
+        };
+        match act(&file) {
+            Ok(found) => Ok(Some(found)),
+            Err(Unusable::Io(e)) if e.kind() != io::ErrorKind::UnexpectedEof => Err(at(&path)(e)),
+            Err(unusable) => {
+                let path = path.display();
+                tracing::warn!(%digest, %path, "layer index is not used: {unusable}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps `index`, in place of what was there for its blob; it is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing; what was there before is then still there.
+    pub fn save(&self, index: &LayerIndex) -> Result<(), StoreError> {
+        let bytes = index.encode()?;
+        let path = self.path(&index.identity.digest);
+        let write = || {
+            let mut file = AtomicFile::create(&path)?;
+            file.file().write_all(&bytes)?;
+            file.commit()
+        };
+        write().map_err(at(&path))
+    }
+
+    /// The blobs of which there is an index, used or not, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the folder.
+    pub fn list(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut digests = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let name = entry.map_err(at(&self.dir))?.file_name();
+            digests.extend(name.to_str().and_then(digest_of));
+        }
+        Ok(digests)
+    }
+
+    /// Removes the index of the blob `digest`; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `unlink`.
+    pub fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(at(&path)(e)),
+        }
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::Io { path: path.to_owned(), source }
+}
+
+fn section(file: &FileReader, section: &Section) -> Result<Vec<u8>, Unusable> {
+    let mut bytes = vec![0; usize::try_from(section.len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, section.offset)?;
+    section.check(&bytes)?;
+    Ok(bytes)
+}
+
+fn same_layer(identity: &Identity, digest: &Digest) -> Result<(), Unusable> {
+    if identity.digest == *digest {
+        return Ok(());
+    }
+    Err(Unusable::OtherLayer(identity.digest.clone()))
+}
+
+fn digest_of(file_name: &str) -> Option<Digest> {
+    let (algorithm, hex) = file_name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let known = [Algorithm::Sha256, Algorithm::Sha512];
+    known.iter().find(|known| known.name() == algorithm)?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
