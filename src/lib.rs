@@ -20,6 +20,10 @@
 //! merge, by a pure function, into one [`tree::Tree`], keyed by chain ID. [`fs`] answers what a
 //! kernel asks of a tree, [`fuse`] translates.
 
+// Unit tests share fixtures with the integration tests, which see a crate of this name.
+#[cfg(test)]
+extern crate self as stratafs;
+
 // L0
 pub mod digest;
 pub mod error;

@@ -4,12 +4,14 @@ mod dir;
 pub mod inflate;
 mod map;
 pub mod mount;
+mod mount_table;
 mod shared;
 mod status;
 mod xattr;
 
 pub use dir::{Dir, set_mode, set_mtime, set_owner, status_of};
 pub use map::Map;
+pub use mount_table::{MountEntry, mount_at, mounts};
 pub use shared::SharedWords;
 pub use status::Status;
 pub use xattr::{XattrTarget, in_user_namespace};

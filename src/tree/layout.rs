@@ -10,7 +10,8 @@
 //!         120  the checksums: offset u64, length u64, their crc32c u32
 //!         140  flags u32, none
 //!         144  directories u32, zeros u32, bytes of all regular files u64
-//!         160  zeros
+//!         160  length of the virtual blob u64
+//!         168  zeros
 //! 4096    body: the sections, each aligned to 64 bytes
 //! then    a crc32c u32 of every 64 KiB block of the body, the last one being shorter
 //! ```
@@ -71,6 +72,7 @@ pub(super) struct Header {
     pub(super) checksums_crc: u32,
     pub(super) directories: u32,
     pub(super) bytes: u64,
+    pub(super) data_len: u64,
 }
 
 /// Why bytes are no header of this version.
@@ -117,6 +119,7 @@ impl Header {
         out.extend_from_slice(&self.directories.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.bytes.to_le_bytes());
+        out.extend_from_slice(&self.data_len.to_le_bytes());
         out.resize(HEADER_LEN, 0);
         let crc = crc32c::crc32c(&out);
         out[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
@@ -144,6 +147,7 @@ impl Header {
             checksums_crc: u32_at(header, 136),
             directories: u32_at(header, 144),
             bytes: u64_at(header, 152),
+            data_len: u64_at(header, 160),
             ..Self::default()
         };
         for (place, section) in decoded.sections.iter_mut().enumerate() {

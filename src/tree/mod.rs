@@ -1,9 +1,22 @@
 //! The merged tree of a chain of layers: what a container sees, immutable, keyed by chain ID.
 //!
 //! [`merge`] is pure; what it gives is written once to a file that [`Tree::open`] maps into memory.
+//! [`raw`] gives one layer alone, its whiteouts to be seen.
+//!
+//! # Invariants
+//!
+//! - Inode numbers are 1 (the root) to [`Summary::inodes`], and a function of the layers alone, as
+//!   is every byte of the file: see [`Merged`].
+//! - A directory's names are sorted bytewise; a position in it is a number of names.
+//! - The inodes' data, in the order of their numbers, makes one virtual blob ([`Tree::data_runs`]).
+//! - A file of this version whose checksums match is still not trusted: every reference in it is
+//!   checked against its bounds, so that no file makes a call panic or run for ever.
+//!
+//! There are no locks: a tree never changes, and what is noted about checked blocks is atomic.
 
 mod blocks;
 mod check;
+mod data;
 mod error;
 mod extents;
 mod folder;
@@ -31,6 +44,7 @@ pub use check::{
     MAX_FILE_SIZE, MAX_INODES, MAX_LAYERS, MAX_LINK_TARGET, MAX_XATTR_NAME, MAX_XATTR_VALUE,
     MAX_XATTRS,
 };
+pub use data::{DATA_BLOCK, DataChunks, DataRun, DataRuns, MAX_CHUNK_BITS};
 pub use error::{Error, Fault};
 pub use extents::{Extent, Extents};
 pub use folder::{Child, Children};

@@ -38,7 +38,8 @@ pub(super) enum Content {
 ///
 /// ```text
 /// 0 type u8, 1 content u8, 2 mode u16, 4 uid u32, 8 gid u32, 12 links u32, 16 mtime i64,
-/// 24 nanoseconds u32, 28 xattrs u32, 32 size u64, 40 layer u16, 44 a u32, 48 b u32, 52 c u32
+/// 24 nanoseconds u32, 28 xattrs u32, 32 size u64, 40 layer u16, 44 a u32, 48 b u32, 52 c u32,
+/// 56 data start u64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InodeRecord {
@@ -51,6 +52,8 @@ pub(super) struct InodeRecord {
     pub(super) xattrs: u32,
     pub(super) size: u64,
     pub(super) layer: u16,
+    /// Where in the virtual blob its data is, or that of the next inode that has any.
+    pub(super) data_start: u64,
     pub(super) file_type: FileType,
     pub(super) content: Content,
 }
@@ -67,6 +70,7 @@ impl InodeRecord {
             xattrs: 0,
             size: 0,
             layer: 0,
+            data_start: 0,
             file_type: metadata.file_type,
             content,
         }
@@ -90,6 +94,7 @@ impl InodeRecord {
         out[16..24].copy_from_slice(&self.mtime.secs.to_le_bytes());
         out[32..40].copy_from_slice(&self.size.to_le_bytes());
         out[40..42].copy_from_slice(&self.layer.to_le_bytes());
+        out[56..].copy_from_slice(&self.data_start.to_le_bytes());
         let words = [
             (4, self.uid),
             (8, self.gid),
@@ -135,6 +140,7 @@ impl InodeRecord {
             xattrs: u32_at(bytes, 28),
             size: u64_at(bytes, 32),
             layer: u16_at(bytes, 40),
+            data_start: u64_at(bytes, 56),
         })
     }
 }

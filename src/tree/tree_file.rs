@@ -42,6 +42,9 @@ pub struct Node {
     pub layer: u16,
     /// Whether there are extended attributes.
     pub has_xattrs: bool,
+    /// Where the file's data starts in the virtual blob ([`Tree::data_runs`]), in bytes; of what
+    /// has none, where that of the next inode with any does.
+    pub data_start: u64,
 }
 
 /// What a tree holds.
@@ -55,6 +58,8 @@ pub struct Summary {
     pub directories: u32,
     /// The sizes of all regular files, each inode once.
     pub bytes: u64,
+    /// The length of the virtual blob ([`Tree::data_runs`]) in bytes; `u64::MAX` if it were more.
+    pub data_len: u64,
     /// Layers.
     pub layers: usize,
     /// Whether any inode has extended attributes.
@@ -184,6 +189,7 @@ impl Tree {
             device,
             layer: record.layer,
             has_xattrs: record.xattrs != 0,
+            data_start: record.data_start,
         })
     }
 
@@ -331,6 +337,7 @@ fn contents(blocks: &Blocks) -> Result<(Vec<Layer>, Summary), Damage> {
         names,
         directories: header.directories,
         bytes: header.bytes,
+        data_len: header.data_len,
         layers: layers.len(),
         has_xattrs: header.section(Section::Xattrs).len > 0,
     };

@@ -1,5 +1,6 @@
 //! From a merge to the bytes of a tree file: one pass that measures, one that writes.
 
+use std::convert::Infallible;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use crate::archive::{FileType, Metadata};
 use crate::io::AtomicFile;
 use crate::layer::Inode;
 
+use super::data::{DATA_BLOCK, DataChunks, runs};
 use super::error::Error;
 use super::layout::{ALIGN, BLOCK_LEN, HEADER_LEN, Header};
 use super::merged::{Merged, MergedInode};
@@ -120,9 +122,9 @@ impl<'a> Plan<'a> {
         out.write_all(&self.header.encode())
     }
 
-    fn write_inodes(&self, body: &mut impl Write) -> io::Result<()> {
+    fn write_inodes(&mut self, body: &mut impl Write) -> io::Result<()> {
         let implied = Metadata::implied_directory();
-        let (mut target_at, mut extent_at) = (self.targets_at, 0_u32);
+        let (mut target_at, mut extent_at, mut data_at) = (self.targets_at, 0_u32, 0_u64);
         for merged_inode in &self.merged.inodes {
             let source = self.merged.source(merged_inode);
             let metadata = source.map_or(&implied, |inode| &inode.metadata);
@@ -130,17 +132,20 @@ impl<'a> Plan<'a> {
             let mut record = InodeRecord::of(metadata, content);
             record.nlink = merged_inode.nlink;
             record.layer = merged_inode.layer;
+            record.data_start = data_at;
             if let Some(inode) = source {
                 let target = target_of(inode).len() as u64;
                 record.size = size_of(inode) + target;
                 record.xattrs = self.xattrs.place(inode);
                 target_at += place(target);
+                data_at = data_at.saturating_add(data_len(inode));
             }
             if let Content::Extents { count, .. } = content {
                 extent_at += count;
             }
             body.write_all(&record.encode())?;
         }
+        self.header.data_len = data_at;
         Ok(())
     }
 
@@ -214,6 +219,21 @@ fn target_of(inode: &Inode) -> &[u8] {
 
 fn size_of(inode: &Inode) -> u64 {
     if inode.metadata.file_type == FileType::Regular { inode.size } else { 0 }
+}
+
+/// How many bytes of the virtual blob `inode` takes; `u64::MAX` if it were more.
+fn data_len(inode: &Inode) -> u64 {
+    let chunks = |has_holes| DataChunks::of(inode.size, has_holes);
+    let blocks = match Data::of(inode) {
+        Data::Nothing => 0,
+        Data::Whole(_) => chunks(false).blocks,
+        Data::Many(extents) => {
+            let spans = extents.iter().map(|e| Ok((e.file_offset, e.file_offset + e.len)));
+            let runs = runs::<Infallible>(chunks(true), spans);
+            runs.map(|run| run.map_or(0, |run| run.blocks)).sum()
+        }
+    };
+    blocks.saturating_mul(DATA_BLOCK)
 }
 
 fn bounded(what: &'static str, count: u64) -> Result<(), Error> {

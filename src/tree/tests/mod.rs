@@ -1,5 +1,6 @@
 mod chain;
 mod damage;
+mod data;
 mod file;
 mod links;
 mod model;

@@ -1,0 +1,8 @@
+//! The integration tests of stratafs: one program, one module a subject.
+#![allow(missing_docs, unreachable_pub, reason = "nothing here is seen from outside")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
+mod fixture;
+mod fuse;
+mod readers;
+mod watchdog;
