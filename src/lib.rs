@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
-//! L5  fuse                                        fuser types live in fuse/ only
-//! L4  fs  chain  bundle  snapshot  diff             snapshot sees a LayerMounter trait, never fuse
+//! L6  rootfs
+//! L5  fuse        chain                           fuser types live in fuse/ only
+//! L4  fs  bundle  snapshot  diff                  snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image
 //! L2  layer       content                         layer takes a dyn ReadAt, never a store
 //! L1  compress    archive
@@ -50,7 +51,11 @@ pub mod fs;
 pub mod snapshot;
 
 // L5
+pub mod chain;
 pub mod fuse;
+
+// L6
+pub mod rootfs;
 
 // L7
 pub mod cli;

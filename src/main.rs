@@ -1,3 +1,5 @@
 //! The `stratafs` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    stratafs::cli::main()
+}

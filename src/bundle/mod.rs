@@ -6,8 +6,10 @@
 //! image's own `passwd` and `group`.
 
 mod defaults;
+mod process;
 mod spec;
 mod user;
 
-pub use spec::{Process, SpecError, runtime_spec};
+pub use process::{Overrides, Process};
+pub use spec::{SpecError, runtime_spec};
 pub use user::{User, UserError, resolve_user};

@@ -2,28 +2,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Classify, Kind};
 
-use super::{User, defaults};
-
-/// How the process of a container runs: what the image says, as changed by the user.
-#[derive(Debug, Clone, Default)]
-pub struct Process {
-    /// The command and its arguments.
-    pub args: Vec<String>,
-    /// Environment, `NAME=VALUE`; a later entry replaces an earlier one of the same name.
-    pub env: Vec<String>,
-    /// The folder it starts in; empty means `/`.
-    pub cwd: String,
-    /// The ids it runs with.
-    pub user: User,
-    /// Whether it has a terminal.
-    pub terminal: bool,
-    /// Whether the rootfs is read-only.
-    pub read_only: bool,
-    /// Whether it shares the machine's network.
-    pub net_host: bool,
-    /// The host name, where it has namespaces of its own.
-    pub hostname: String,
-}
+use super::{Process, defaults};
 
 /// Why there is no runtime configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,1 +1,82 @@
-//! cli.
+//! The command line: pure arguments, then an effective configuration, then one match to a verb.
+//!
+//! Nothing here decides anything that a user of the library would want decided; `wire` is the only
+//! place that builds concrete types.
+
+mod args;
+mod bundle;
+mod config;
+mod failure;
+mod files;
+mod index;
+mod inspect;
+mod mount;
+mod output;
+mod pages;
+mod progress;
+mod run;
+mod signals;
+mod wire;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Kind;
+use crate::telemetry::{self, LogFormat};
+
+use args::{Args, Verb};
+use config::Config;
+use failure::Failure;
+use output::Output;
+use wire::Wire;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = Config::new(&args.global);
+    let result = telemetry::init(&config.log, LogFormat::Text)
+        .map_err(Failure::from)
+        .and_then(|()| run(args.verb, config));
+    match result {
+        Ok(code) => code,
+        // Whoever reads our output has read enough.
+        Err(failure) if failure.kind() == Kind::Canceled => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn run(verb: Verb, config: Config) -> Result<ExitCode, Failure> {
+    let out = Output::new(config.json);
+    let wire = Wire::new(config);
+    let done = match verb {
+        Verb::Mount(a) if a.foreground => mount::foreground(&wire, &a),
+        Verb::Mount(a) => mount::background(&wire, &a, out),
+        Verb::ServeMount(a) => mount::serve(&wire, &a),
+        Verb::Umount(a) => mount::umount(&wire, &a),
+        Verb::Mounts => mount::list(&wire, out),
+        Verb::Ls(a) => files::ls(&wire, &a, out),
+        Verb::Cat(a) => files::cat(&wire, &a, out),
+        Verb::Stat(a) => files::stat(&wire, &a, out),
+        Verb::Tree(a) => files::tree(&wire, &a, out),
+        Verb::Inspect(a) => inspect::run(&wire, &a, out),
+        Verb::Index(a) => index::run(&wire, &a, out),
+        Verb::Bundle(a) => bundle::run(&wire, &a, out),
+        Verb::Run(a) => return run::run(&wire, &a),
+        Verb::Man => pages::man(out),
+        Verb::Completions { shell } => pages::completions(shell, out),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Tells the user what went wrong and what to do.
+fn report(failure: &Failure) -> ExitCode {
+    let mut text = format!("stratafs: {failure}\n");
+    if let Some(advice) = failure.advice() {
+        text.push_str(&format!("  hint: {advice}\n"));
+    }
+    // Nobody is left to tell if this fails.
+    let _closed = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(failure.code())
+}

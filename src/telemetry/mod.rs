@@ -1,5 +1,7 @@
 //! Logs: one `tracing` subscriber for the program, on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -29,9 +31,13 @@ impl crate::error::Classify for BadFilter {
 ///
 /// [`BadFilter`].
 pub fn init(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
-    let env_filter = EnvFilter::try_new(filter).map_err(|_| BadFilter(filter.to_owned()))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(std::io::stderr);
+    // fuser warns at every unmount from outside, which is how mounts here end.
+    let env_filter = EnvFilter::try_new(format!("fuser=error,{filter}"))
+        .map_err(|_| BadFilter(filter.to_owned()))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(env_filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let _already_set = match format {
         LogFormat::Text => builder.with_target(false).try_init().is_err(),
         LogFormat::Json => builder.json().try_init().is_err(),

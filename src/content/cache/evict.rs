@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use super::{CachedLayer, SpanCache};
+use super::{CachedLayer, LayerCache};
 
 /// Eviction goes on until this share of the limit is free again, so that it does not run at every
 /// miss.
 const SLACK_DIVISOR: u64 = 16;
 
-impl SpanCache {
+impl LayerCache {
     /// Bytes that the open layers hold on disk.
     pub fn stored(&self) -> u64 {
         self.open_layers().iter().map(|layer| layer.state().stored).sum()

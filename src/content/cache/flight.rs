@@ -1,40 +1,97 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Which spans of a layer are being fetched: one fetch a span, the others wait for it.
+use crate::compress::SpanError;
+
+/// Which access points of a layer are being decoded from: one fetch a point; the others wait for it and share
+/// its outcome. Nothing is kept once a fetch is over.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    spans: Mutex<HashSet<u32>>,
+    points: Mutex<HashMap<u32, Arc<Flight>>>,
+}
+
+/// One fetch under way.
+#[derive(Debug, Default)]
+struct Flight {
+    outcome: Mutex<Option<Outcome>>,
     landed: Condvar,
 }
 
-/// The right to fetch a span; dropping it, with success or without, lets the waiting go on.
-#[derive(Debug)]
-pub(super) struct Flight<'a> {
+type Outcome = Result<(), (io::ErrorKind, String)>;
+
+/// What [`Flights::begin`] gives.
+pub(super) enum Turn<'a> {
+    /// The caller fetches.
+    Mine(Pilot<'a>),
+    /// Another thread fetched meanwhile; look whether what is wanted is there now.
+    Landed,
+    /// Another thread tried meanwhile, and this is what it got.
+    Failed(SpanError),
+}
+
+/// The right to fetch from a point. Dropped without [`Pilot::land`], it fails those who wait.
+pub(super) struct Pilot<'a> {
     flights: &'a Flights,
-    span: u32,
+    point: u32,
 }
 
 impl Flights {
-    /// Takes the right to fetch `span`. `None`: another thread was fetching it and is done; look
-    /// whether it is there now.
-    pub(super) fn begin(&self, span: u32) -> Option<Flight<'_>> {
-        let mut spans = self.spans.lock();
-        if spans.insert(span) {
-            return Some(Flight { flights: self, span });
+    /// Takes the right to fetch from `point`, or waits for the thread that has it.
+    ///
+    /// The wait ends: a source's reads have deadlines, and a pilot always lands.
+    pub(super) fn begin(&self, point: u32) -> Turn<'_> {
+        let flight = {
+            let mut points = self.points.lock();
+            match points.get(&point) {
+                Some(flight) => flight.clone(),
+                None => {
+                    points.insert(point, Arc::default());
+                    return Turn::Mine(Pilot { flights: self, point });
+                }
+            }
+        };
+        let mut outcome = flight.outcome.lock();
+        while outcome.is_none() {
+            flight.landed.wait(&mut outcome);
         }
-        // Ends: the holder's fetch has a deadline of its own and its drop always wakes us.
-        while spans.contains(&span) {
-            self.landed.wait(&mut spans);
+        match &*outcome {
+            Some(Err((kind, text))) => Turn::Failed(SpanError::Read {
+                offset: 0,
+                source: io::Error::new(*kind, text.clone()),
+            }),
+            _ => Turn::Landed,
         }
-        None
+    }
+
+    fn land(&self, point: u32, outcome: Outcome) {
+        let flight = self.points.lock().remove(&point);
+        if let Some(flight) = flight {
+            *flight.outcome.lock() = Some(outcome);
+            flight.landed.notify_all();
+        }
     }
 }
 
-impl Drop for Flight<'_> {
+impl Pilot<'_> {
+    /// Ends the fetch and tells those who wait.
+    pub(super) fn land(self, result: &Result<(), SpanError>) {
+        let outcome = match result {
+            Ok(()) => Ok(()),
+            Err(SpanError::Read { source, .. }) => Err((source.kind(), source.to_string())),
+            Err(e @ (SpanError::Decode { .. } | SpanError::Mismatch { .. })) => {
+                Err((io::ErrorKind::InvalidData, e.to_string()))
+            }
+        };
+        self.flights.land(self.point, outcome);
+    }
+}
+
+impl Drop for Pilot<'_> {
     fn drop(&mut self) {
-        self.flights.spans.lock().remove(&self.span);
-        self.flights.landed.notify_all();
+        let outcome = Err((io::ErrorKind::Other, "the fetch ended unexpectedly".to_owned()));
+        self.flights.land(self.point, outcome);
     }
 }

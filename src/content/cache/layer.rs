@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use crate::compress::{DecodeError, Span, SpanError, SpanSource};
 use crate::io::ReadAt;
 
-use super::flight::Flights;
+use super::flight::{Flights, Turn};
 use super::map::Map;
-use super::{Counters, SpanCache};
+use super::{Counters, LayerCache};
 
 /// Bytes that wait for one `fdatasync` before the map names them.
 const SYNC_BATCH: u64 = 32 << 20;
@@ -28,7 +28,7 @@ const UNKNOWN: u32 = u32::MAX;
 /// One layer in the cache, before the source it is fetched from.
 pub struct CachedLayer {
     far: Arc<dyn SpanSource>,
-    cache: Weak<SpanCache>,
+    cache: Weak<LayerCache>,
     data: File,
     map: Map,
     /// For each span, the generation in which this process wrote it or checked its digest.
@@ -62,7 +62,7 @@ impl std::fmt::Debug for CachedLayer {
 
 impl CachedLayer {
     pub(super) fn open(
-        cache: &Arc<SpanCache>,
+        cache: &Arc<LayerCache>,
         dir: &Path,
         far: Arc<dyn SpanSource>,
     ) -> io::Result<Self> {
@@ -108,16 +108,21 @@ impl CachedLayer {
         LayerState { stored: self.stored.load(Ordering::Relaxed), size: self.far.table().size }
     }
 
-    /// Fetches every span that is not here yet, in order.
+    /// Fetches every span that is not here yet, each access point's in one pass.
     ///
     /// # Errors
     ///
     /// The first that the source answers.
     pub fn fill(&self) -> Result<(), SpanError> {
-        for span in 0..self.map.len() {
-            if !self.is_here(span) {
-                self.fetch(span, &mut |_, _| {})?;
-            }
+        let spans = &self.far.table().spans;
+        let mut next = 0;
+        while let Some(first) = (next..self.map.len()).find(|&i| !self.is_here(i)) {
+            let point = self.span(first).point;
+            let of_point = spans.partition_point(|s| s.point <= point);
+            let end = u32::try_from(of_point).unwrap_or(u32::MAX);
+            let last = (first..end).rev().find(|&i| !self.is_here(i)).unwrap_or(first);
+            self.fetch(last, &mut |_, _| {})?;
+            next = end;
         }
         self.sync();
         Ok(())
@@ -149,13 +154,13 @@ impl CachedLayer {
         self.far.table().spans[index as usize]
     }
 
-    fn cache(&self) -> Option<Arc<SpanCache>> {
+    fn cache(&self) -> Option<Arc<LayerCache>> {
         self.cache.upgrade()
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, n: u64) {
         if let Some(cache) = self.cache() {
-            SpanCache::count(counter(cache.counters()), n);
+            LayerCache::count(counter(cache.counters()), n);
         }
     }
 
@@ -278,13 +283,18 @@ impl CachedLayer {
                 self.count(|c| &c.hit_bytes, buf.len() as u64);
                 return Ok(());
             }
-            let Some(_flight) = self.flights.begin(span) else { continue };
-            if self.is_here(span) {
-                continue;
+            match self.flights.begin(self.span(span).point) {
+                Turn::Failed(error) => return Err(error),
+                Turn::Mine(pilot) if !self.is_here(span) => {
+                    let result = self.fetch_into(span, buf, skip);
+                    pilot.land(&result);
+                    return result;
+                }
+                Turn::Mine(pilot) => pilot.land(&Ok(())),
+                Turn::Landed => {}
             }
-            return self.fetch_into(span, buf, skip);
         }
-        // Another thread's fetches fail, or the disk takes nothing: fetch for ourselves.
+        // The disk takes nothing, so that what others fetched is not there: fetch for ourselves.
         self.fetch_into(span, buf, skip)
     }
 

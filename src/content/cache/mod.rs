@@ -41,7 +41,7 @@ use crate::digest::Digest;
 
 /// The cache of one state root.
 #[derive(Debug)]
-pub struct SpanCache {
+pub struct LayerCache {
     dir: PathBuf,
     limit: u64,
     started: Instant,
@@ -66,7 +66,7 @@ pub struct Counters {
     pub full: AtomicU64,
 }
 
-impl SpanCache {
+impl LayerCache {
     /// Opens the cache in `dir`, which is made if it is not there. `limit` bounds the bytes it
     /// keeps.
     ///

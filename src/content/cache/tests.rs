@@ -7,7 +7,7 @@ use crate::compress::{AccessPoint, Codec, Span, SpanError, SpanSource, SpanTable
 use crate::digest::Digest;
 use crate::io::ReadAt;
 
-use super::SpanCache;
+use super::LayerCache;
 
 const SPAN: usize = 1000;
 
@@ -90,7 +90,7 @@ fn read(layer: &dyn ReadAt, offset: u64, len: usize) -> std::io::Result<Vec<u8>>
 fn a_span_is_fetched_once_and_then_read_from_disk() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(10_500);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     let mut buf = [0; 100];
     assert_eq!(layer.try_read_at(&mut buf, 950).unwrap(), None);
@@ -107,11 +107,11 @@ fn a_span_is_fetched_once_and_then_read_from_disk() {
 fn a_restart_needs_no_source() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(10_500);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     cache.layer(&digest(), far.clone()).unwrap().fill().unwrap();
     drop(cache);
     far.down.store(true, Ordering::SeqCst);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     assert_eq!(layer.state().stored, 10_500);
     assert_eq!(read(&*layer, 0, 10_500).unwrap(), far.bytes);
@@ -121,14 +121,14 @@ fn a_restart_needs_no_source() {
 fn a_byte_flipped_on_disk_is_found_and_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(3000);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     cache.layer(&digest(), far.clone()).unwrap().fill().unwrap();
     drop(cache);
     let data = dir.path().join(format!("sha256-{}", digest().hex())).join("data");
     let mut bytes = std::fs::read(&data).unwrap();
     bytes[1500] ^= 1;
     std::fs::write(&data, bytes).unwrap();
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     assert_eq!(read(&*layer, 0, 3000).unwrap(), far.bytes);
     assert_eq!(far.reads(), 4);
@@ -140,7 +140,7 @@ fn a_byte_flipped_on_disk_is_found_and_fetched_again() {
 fn an_error_is_not_cached() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(3000);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     far.down.store(true, Ordering::SeqCst);
     assert!(read(&*layer, 0, 10).is_err());
@@ -152,7 +152,7 @@ fn an_error_is_not_cached() {
 fn the_limit_holds_and_the_least_recently_used_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(100_000);
-    let cache = SpanCache::open(dir.path(), 32_000).unwrap();
+    let cache = LayerCache::open(dir.path(), 32_000).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     assert_eq!(read(&*layer, 0, 100_000).unwrap(), far.bytes);
     assert!(cache.stored() <= 32_000, "{}", cache.stored());
@@ -164,7 +164,7 @@ fn the_limit_holds_and_the_least_recently_used_goes_first() {
 fn readers_and_eviction_at_once_never_see_a_hole() {
     let dir = tempfile::tempdir().unwrap();
     let far = Far::new(40_000);
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     let layer = cache.layer(&digest(), far.clone()).unwrap();
     std::thread::scope(|scope| {
         for seed in 0..3usize {
@@ -183,7 +183,7 @@ fn readers_and_eviction_at_once_never_see_a_hole() {
 #[test]
 fn another_index_of_the_blob_starts_afresh() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = SpanCache::open(dir.path(), u64::MAX).unwrap();
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
     cache.layer(&digest(), Far::new(3000)).unwrap().fill().unwrap();
     let other = Far::new(4000);
     let layer = cache.layer(&digest(), other.clone()).unwrap();

@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use crate::content::Provider;
+use crate::digest::Digest;
+use crate::image::{self, Image};
+use crate::layer::{self, BuildOptions, Expected, Toc};
+use crate::tree::{self, Tree, merge, raw};
+
+use super::Error;
+use super::store::{Store, open_tree};
+
+/// Shows how far the indexing of layers is.
+pub trait Progress: Send + Sync {
+    /// A layer of `total` blob bytes begins; what is returned is told how many are done.
+    fn layer(&self, label: &str, total: u64) -> Box<dyn Fn(u64) + Send + Sync>;
+}
+
+/// Shows nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn layer(&self, _label: &str, _total: u64) -> Box<dyn Fn(u64) + Send + Sync> {
+        Box::new(|_| {})
+    }
+}
+
+/// Indexes the layers of `image` that have no index, several at once.
+pub(super) fn indexes(
+    store: &Store,
+    provider: &Arc<dyn Provider>,
+    image: &Image,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut todo: Vec<&image::Layer> = Vec::new();
+    for layer in &image.layers {
+        let digest = &layer.descriptor.digest;
+        let is_new = todo.iter().all(|other| other.descriptor.digest != *digest);
+        if is_new && !has_index(store, digest)? {
+            todo.push(layer);
+        }
+    }
+    // The largest first, so that no thread is left alone with one at the end.
+    todo.sort_by_key(|layer| std::cmp::Reverse(layer.descriptor.size));
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    let work = || {
+        while let Some(layer) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if failed.lock().is_some() {
+                return;
+            }
+            if let Err(e) = index(store, provider, layer, progress) {
+                failed.lock().get_or_insert(e);
+                return;
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, usize::from).min(todo.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failed.into_inner().map_or(Ok(()), Err)
+}
+
+fn has_index(store: &Store, digest: &Digest) -> Result<bool, Error> {
+    let loaded = store.indexes.load(digest);
+    Ok(loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?.is_some())
+}
+
+fn index(
+    store: &Store,
+    provider: &Arc<dyn Provider>,
+    layer: &image::Layer,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let descriptor = &layer.descriptor;
+    let digest = &descriptor.digest;
+    let content = |source| Error::Content { digest: digest.clone(), source };
+    let blob = provider.open(descriptor).map_err(content)?;
+    let bar = progress.layer(&digest.short(), descriptor.size);
+    let expected = Expected {
+        digest: digest.clone(),
+        size: descriptor.size,
+        diff_id: layer.diff_id.clone(),
+        media_type: descriptor.media_type.clone(),
+    };
+    let index = layer::build_index(&*blob, &expected, &BuildOptions::default(), &mut |n| bar(n));
+    let saved = store.indexes.save(&index.map_err(Error::Layer)?);
+    saved.map_err(|source| Error::Index { digest: digest.clone(), source })
+}
+
+/// Writes the merged tree of `image` and the trees of its layers, where they are missing.
+pub(super) fn trees(store: &Store, image: &Image) -> Result<(), Error> {
+    let mut tocs: Vec<Toc> = Vec::with_capacity(image.layers.len());
+    let mut names = Vec::with_capacity(image.layers.len());
+    for layer in &image.layers {
+        let digest = &layer.descriptor.digest;
+        let loaded = store.indexes.load(digest);
+        let index = loaded
+            .map_err(|source| Error::Index { digest: digest.clone(), source })?
+            .ok_or_else(|| Error::Gone { chain_id: layer.chain_id.clone() })?;
+        let name = tree::Layer { diff_id: layer.diff_id.clone(), blob: digest.clone() };
+        let path = store.layer_path(&layer.diff_id);
+        if open_tree(&path)?.is_none() {
+            let write = |toc| Tree::write(&raw(toc)?, std::slice::from_ref(&name), &path);
+            write(&index.toc).map_err(|source| Error::OpenTree { path: path.clone(), source })?;
+        }
+        tocs.push(index.toc);
+        names.push(name);
+    }
+    let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
+    let failed = |source| Error::Tree { chain_id: chain_id.clone(), source };
+    let merged = merge(&tocs.iter().collect::<Vec<_>>()).map_err(failed)?;
+    Tree::write(&merged, &names, &store.chain_path(chain_id)).map_err(failed)
+}

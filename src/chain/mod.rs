@@ -1,0 +1,77 @@
+//! The lazily readable chain of an image: its layers indexed, merged, and ready to be read.
+//!
+//! # Layout of the state root
+//!
+//! ```text
+//! index/<digest>.toc          TOC and access points of one layer
+//! trees/<chain>.tree          the merged tree of a chain
+//! trees/<diff-id>.layer.tree  one layer alone
+//! cache/<digest>/             uncompressed spans
+//! ```
+//!
+//! Everything here is derived from verified blobs: what is damaged, of an older version or gone is
+//! made again, never trusted.
+
+mod build;
+mod error;
+mod store;
+
+pub use build::{Progress, Quiet};
+pub use error::Error;
+pub use store::{Lazy, Store};
+
+use std::sync::Arc;
+
+use crate::content::Descriptor;
+use crate::digest::{ChainId, DiffId};
+use crate::fs::MountedTree;
+use crate::io::{CountingReader, ReadAt};
+use crate::tree::Tree;
+
+/// A chain of layers that is ready to be read.
+pub struct Chain {
+    /// The name of the whole.
+    pub chain_id: ChainId,
+    /// What a container sees.
+    pub tree: Arc<Tree>,
+    /// The layers, bottom first.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer of a [`Chain`].
+pub struct Layer {
+    /// Its place in the chain's configuration.
+    pub diff_id: DiffId,
+    /// Its blob.
+    pub descriptor: Descriptor,
+    /// The layer alone, whiteouts visible as files.
+    pub raw: Arc<Tree>,
+    /// Its uncompressed bytes.
+    pub reader: Arc<dyn ReadAt>,
+    /// Its blob, counting what is read of it.
+    pub blob: Arc<CountingReader<Arc<dyn ReadAt>>>,
+    /// Whether it is read lazily, and why.
+    pub lazy: Lazy,
+}
+
+impl Chain {
+    /// The tree together with its layers, for a filesystem to show.
+    pub fn mounted_tree(&self) -> MountedTree {
+        MountedTree {
+            tree: self.tree.clone(),
+            layers: self.layers.iter().map(|layer| layer.reader.clone()).collect(),
+        }
+    }
+
+    /// Bytes read of all blobs so far.
+    pub fn blob_bytes_read(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.blob.bytes()).sum()
+    }
+}
+
+impl Layer {
+    /// The layer alone, for a filesystem to show.
+    pub fn mounted_tree(&self) -> MountedTree {
+        MountedTree { tree: self.raw.clone(), layers: vec![self.reader.clone()] }
+    }
+}

@@ -1,0 +1,288 @@
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use crate::compress::{BlobSpans, Codec, SpanCache, SpanReader, SpanTable};
+use crate::content::cache::LayerCache;
+use crate::content::{Descriptor, Provider};
+use crate::digest::{ChainId, DiffId, Digest};
+use crate::image::{self, Image};
+use crate::io::{CountingReader, ReadAt};
+use crate::layer::IndexStore;
+use crate::tree::{self, Tree};
+
+use super::build::{self, Progress};
+use super::{Chain, Error, Layer};
+
+/// The most decoded bytes that are kept in memory for all layers together.
+const MEMORY_CACHE: u64 = 24 << 20;
+
+/// Above this many bytes from an access point, decoding again is too dear: what a pass decodes is
+/// kept on disk.
+const LONG_RUN: u64 = 8 << 20;
+
+/// Whether a layer is read lazily, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lazy {
+    /// It has no index yet; the first use makes one in one pass.
+    NotIndexed,
+    /// Any part can be decoded alone.
+    Spans {
+        /// How it is compressed.
+        codec: Codec,
+        /// Spans.
+        spans: usize,
+        /// Places where decoding can start.
+        points: usize,
+    },
+    /// It is compressed in one piece: the first read decodes up to that place, and the decoded
+    /// bytes are kept on disk.
+    OnePiece {
+        /// How it is compressed.
+        codec: Codec,
+        /// The longest stretch without a place to start, in uncompressed bytes.
+        run: u64,
+    },
+}
+
+impl Lazy {
+    /// What `table` allows.
+    fn of(table: &SpanTable) -> Self {
+        let (codec, run) = (table.codec, table.longest_run());
+        if run > LONG_RUN {
+            return Lazy::OnePiece { codec, run };
+        }
+        Lazy::Spans { codec, spans: table.spans.len(), points: table.points.len() }
+    }
+
+    /// Whether a part is read without decoding much more than it.
+    pub fn is_lazy(&self) -> bool {
+        matches!(self, Lazy::Spans { .. })
+    }
+}
+
+fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Plain => "uncompressed",
+        Codec::Gzip => "gzip",
+        Codec::Zstd => "zstd",
+    }
+}
+
+impl fmt::Display for Lazy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lazy::NotIndexed => f.write_str("not indexed yet; its first use makes the index"),
+            Lazy::Spans { codec, spans, points } => {
+                write!(f, "{}, {spans} spans from {points} access points", codec_name(*codec))
+            }
+            Lazy::OnePiece { codec, run } => write!(
+                f,
+                "{} without a place to start for {}; decoded bytes are kept on disk",
+                codec_name(*codec),
+                bytesize::ByteSize(*run).display().iec()
+            ),
+        }
+    }
+}
+
+/// What reading an image takes: its tree, and each layer's own tree and span table.
+struct Ready {
+    tree: Tree,
+    layers: Vec<(Tree, SpanTable)>,
+}
+
+/// The indexes, trees and caches of one state root.
+pub struct Store {
+    root: PathBuf,
+    pub(super) indexes: IndexStore,
+    memory: Arc<SpanCache>,
+    disk: OnceLock<Arc<LayerCache>>,
+}
+
+impl Store {
+    /// Opens the store in `root`; folders are made, for their owner only, where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        use std::os::unix::fs::DirBuilderExt;
+        for dir in ["index", "trees", "cache"].map(|name| root.join(name)) {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|source| Error::Io { path: dir.clone(), source })?;
+        }
+        let indexes = IndexStore::open(&root.join("index"));
+        Ok(Self {
+            root: root.to_owned(),
+            indexes: indexes.map_err(|source| Error::IndexList { source })?,
+            memory: Arc::new(SpanCache::new(MEMORY_CACHE)),
+            disk: OnceLock::new(),
+        })
+    }
+
+    /// Makes `image` ready: indexes its layers and merges them, where that has not been done.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; what is ready by then stays.
+    pub fn prepare(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        self.make_ready(provider, image, progress).map(drop)
+    }
+
+    /// The chain of `image`, made ready where it is not yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn chain(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+        progress: &dyn Progress,
+    ) -> Result<Chain, Error> {
+        let chain_id = image.chain_id().ok_or(Error::NoLayers)?.clone();
+        let ready = self.make_ready(provider, image, progress)?;
+        let mut layers = Vec::with_capacity(image.layers.len());
+        let parts = image.layers.iter().zip(ready.layers);
+        for (number, (layer, (raw, table))) in (0..).zip(parts) {
+            layers.push(self.layer(provider, number, layer, raw, table)?);
+        }
+        Ok(Chain { chain_id, tree: Arc::new(ready.tree), layers })
+    }
+
+    /// Whether the layer of `descriptor` is read lazily, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] where its index cannot be read.
+    pub fn lazy(&self, descriptor: &Descriptor) -> Result<Lazy, Error> {
+        let table = self.table(&descriptor.digest)?;
+        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table)))
+    }
+
+    fn table(&self, digest: &Digest) -> Result<Option<SpanTable>, Error> {
+        let loaded = self.indexes.load_table(digest);
+        let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
+        Ok(found.map(|(_, table)| table))
+    }
+
+    fn layer(
+        &self,
+        provider: &Arc<dyn Provider>,
+        number: u32,
+        layer: &image::Layer,
+        raw: Tree,
+        table: SpanTable,
+    ) -> Result<Layer, Error> {
+        let descriptor = &layer.descriptor;
+        let digest = &descriptor.digest;
+        let content = |source| Error::Content { digest: digest.clone(), source };
+        let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
+        let lazy = Lazy::of(&table);
+        let spans = BlobSpans::new(table, blob.clone());
+        let reader: Arc<dyn ReadAt> = if lazy.is_lazy() {
+            Arc::new(SpanReader::new(spans, number, self.memory.clone()))
+        } else {
+            let cached = self.disk()?.layer(digest, Arc::new(spans));
+            cached.map_err(|source| Error::Io { path: self.root.join("cache"), source })?
+        };
+        let diff_id = layer.diff_id.clone();
+        let raw = Arc::new(raw);
+        Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy })
+    }
+
+    /// The cache on disk, opened when it is first needed.
+    fn disk(&self) -> Result<&Arc<LayerCache>, Error> {
+        if let Some(cache) = self.disk.get() {
+            return Ok(cache);
+        }
+        let dir = self.root.join("cache");
+        let failed = |source| Error::Io { path: dir.clone(), source };
+        let limit = LayerCache::default_limit(&dir).map_err(failed)?;
+        let cache = LayerCache::open(&dir, limit).map_err(failed)?;
+        Ok(self.disk.get_or_init(|| cache))
+    }
+
+    fn make_ready(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+        progress: &dyn Progress,
+    ) -> Result<Ready, Error> {
+        let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
+        if let Some(ready) = self.ready(image, chain_id)? {
+            return Ok(ready);
+        }
+        build::indexes(self, provider, image, progress)?;
+        build::trees(self, image)?;
+        self.ready(image, chain_id)?.ok_or_else(|| Error::Gone { chain_id: chain_id.clone() })
+    }
+
+    /// What reading `image` takes, where all of it is there and whole.
+    fn ready(&self, image: &Image, chain_id: &ChainId) -> Result<Option<Ready>, Error> {
+        let Some(tree) = open_tree(&self.chain_path(chain_id))? else { return Ok(None) };
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for layer in &image.layers {
+            let raw = open_tree(&self.layer_path(&layer.diff_id))?;
+            let table = self.table(&layer.descriptor.digest)?;
+            let (Some(raw), Some(table)) = (raw, table) else { return Ok(None) };
+            layers.push((raw, table));
+        }
+        Ok(Some(Ready { tree, layers }))
+    }
+
+    /// The indexes that are here, and their sizes in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn indexes(&self) -> Result<Vec<(Digest, u64)>, Error> {
+        let dir = self.root.join("index");
+        let listed = self.indexes.list();
+        let digests = listed.map_err(|source| Error::IndexList { source })?;
+        let mut found = Vec::with_capacity(digests.len());
+        for digest in digests {
+            let size = fs::metadata(self.indexes.path(&digest)).map(|m| m.len());
+            let size = size.map_err(|source| Error::Io { path: dir.clone(), source })?;
+            found.push((digest, size));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    pub(super) fn chain_path(&self, chain_id: &ChainId) -> PathBuf {
+        self.tree_path(chain_id.digest(), "tree")
+    }
+
+    pub(super) fn layer_path(&self, diff_id: &DiffId) -> PathBuf {
+        self.tree_path(diff_id.digest(), "layer.tree")
+    }
+
+    fn tree_path(&self, digest: &Digest, extension: &str) -> PathBuf {
+        let name = format!("{}-{}.{extension}", digest.algorithm().name(), digest.hex());
+        self.root.join("trees").join(name)
+    }
+}
+
+/// The tree in the file `path`; `None` where there is none that can be used.
+pub(super) fn open_tree(path: &Path) -> Result<Option<Tree>, Error> {
+    match Tree::open(path) {
+        Ok(tree) => Ok(Some(tree)),
+        Err(e) if e.needs_rebuild() => {
+            tracing::warn!(path = %path.display(), error = %e, "tree is made again");
+            Ok(None)
+        }
+        Err(tree::Error::Io { ref source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(source) => Err(Error::OpenTree { path: path.to_owned(), source }),
+    }
+}

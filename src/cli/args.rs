@@ -1,0 +1,222 @@
+//! What the user typed, as values: no files are touched and nothing is looked up here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Gives any OCI image a root filesystem before its layers are downloaded.
+#[derive(Debug, Parser)]
+#[command(name = "stratafs", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Global {
+    /// Folder for indexes, trees, caches and snapshots [default: /var/lib/stratafs, or
+    /// $XDG_DATA_HOME/stratafs when not root]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Folder for what lives only as long as a mount [default: /run/stratafs, or DIR/run when
+    /// --root is given]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) run_root: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How much to log to standard error
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log: String,
+    /// Take the image for this platform: os/architecture[/variant] [default: this machine's]
+    #[arg(long, global = true, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Show no progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Mount an image without unpacking it
+    Mount(MountArgs),
+    /// Unmount what `mount` mounted
+    Umount(UmountArgs),
+    /// List a folder of an image, without mounting it
+    Ls(PathArgs),
+    /// Print a file of an image, without mounting it
+    Cat(PathArgs),
+    /// Show everything about a file of an image, and which layer it comes from
+    Stat(PathArgs),
+    /// Draw the folders and files of an image
+    Tree(TreeArgs),
+    /// Show an image's layers, and whether each can be read lazily
+    Inspect(ImageArgs),
+    /// Indexes of layers
+    #[command(subcommand)]
+    Index(IndexVerb),
+    /// Make an OCI runtime bundle: config.json and a mounted rootfs
+    Bundle(BundleArgs),
+    /// Run a command in an image with runc or crun
+    Run(RunArgs),
+    /// Show the mounts of this state root
+    Mounts,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// The process that serves a background mount
+    #[command(hide = true)]
+    ServeMount(MountArgs),
+}
+
+/// An image.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ImageArgs {
+    /// oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// A path in an image.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct PathArgs {
+    /// An image, or one layer of it: IMAGE:LAYER, where LAYER is its number from 1 at the bottom,
+    /// or the start of its diffID
+    #[arg(value_name = "IMAGE[:LAYER]")]
+    pub(crate) image: String,
+    /// The path in the image
+    #[arg(default_value = "/")]
+    pub(crate) path: OsString,
+}
+
+/// What `tree` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct TreeArgs {
+    /// Where to start.
+    #[command(flatten)]
+    pub(crate) at: PathArgs,
+    /// How many levels to draw
+    #[arg(short = 'L', long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+}
+
+/// What `mount` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct MountArgs {
+    /// oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// An empty folder to mount it on
+    #[arg(value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Make the mount writable: changes go to UPPERDIR by kernel overlayfs
+    #[arg(long, value_name = "UPPERDIR")]
+    pub(crate) rw: Option<PathBuf>,
+    /// Stay in the foreground until unmounted or interrupted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+}
+
+/// What `umount` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct UmountArgs {
+    /// The folder that was mounted on
+    #[arg(value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Detach it now, even while it is in use
+    #[arg(short, long)]
+    pub(crate) lazy: bool,
+}
+
+/// What `bundle` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct BundleArgs {
+    /// oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The folder to make the bundle in
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Leave the rootfs read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// How the process runs.
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+/// What `run` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The OCI runtime
+    #[arg(long, value_name = "PROGRAM", value_enum, default_value_t = Runtime::Auto)]
+    pub(crate) runtime: Runtime,
+    /// Leave the rootfs read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Say at the end how much of the image was read
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// How the process runs.
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+/// How a container's process runs.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct ProcessArgs {
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Run as this user
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Start in this folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Share the machine's network
+    #[arg(long)]
+    pub(crate) net_host: bool,
+    /// The command, instead of the image's own
+    #[arg(value_name = "CMD", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// An OCI runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    /// runc if it is there, else crun.
+    Auto,
+    /// runc.
+    Runc,
+    /// crun.
+    Crun,
+}
+
+/// Verbs of `index`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexVerb {
+    /// Index every layer of an image now, so that mounting it costs nothing
+    Build(ImageArgs),
+    /// List the indexes that are here
+    Ls,
+}

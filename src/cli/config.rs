@@ -1,0 +1,74 @@
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::args::Global;
+
+/// What holds for one run of the program: the arguments, with the environment and the defaults
+/// filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The state root: indexes, trees, caches, snapshots.
+    pub(crate) root: PathBuf,
+    /// The folder of live mounts.
+    pub(crate) run_root: PathBuf,
+    /// JSON instead of text.
+    pub(crate) json: bool,
+    /// The platform that was asked for, as it was typed.
+    pub(crate) platform: Option<String>,
+    /// Whether progress bars are wanted; they are shown on a terminal only.
+    pub(crate) progress: bool,
+    /// The log level.
+    pub(crate) log: String,
+}
+
+impl Config {
+    /// The configuration of this run.
+    pub(crate) fn new(global: &Global) -> Self {
+        let given = global.root.clone().or_else(|| path_variable("STRATAFS_ROOT"));
+        let run_root =
+            global.run_root.clone().or_else(|| path_variable("STRATAFS_RUN")).unwrap_or_else(
+                || match &given {
+                    Some(root) => root.join("run"),
+                    None => default_run_root(),
+                },
+            );
+        Self {
+            root: absolute(given.unwrap_or_else(default_root)),
+            run_root: absolute(run_root),
+            json: global.json,
+            platform: global.platform.clone(),
+            progress: !global.no_progress && !global.json,
+            log: global.log.clone(),
+        }
+    }
+}
+
+/// The path without `.` and with the current folder in front, so that a daemon may change its own.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn default_root() -> PathBuf {
+    if is_root() {
+        return PathBuf::from("/var/lib/stratafs");
+    }
+    path_variable("XDG_DATA_HOME")
+        .or_else(|| path_variable("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(env::temp_dir)
+        .join("stratafs")
+}
+
+fn default_run_root() -> PathBuf {
+    if is_root() {
+        return Path::new("/run/stratafs").to_owned();
+    }
+    path_variable("XDG_RUNTIME_DIR").unwrap_or_else(env::temp_dir).join("stratafs")
+}

@@ -1,0 +1,95 @@
+//! `inspect`: what an image is made of, and whether it can be read lazily.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::args::ImageArgs;
+use super::failure::Failure;
+use super::output::{Output, human_size};
+use super::wire::Wire;
+
+#[derive(Debug, Serialize)]
+struct Inspected {
+    image: String,
+    manifest: String,
+    media_type: String,
+    platform: String,
+    created: Option<String>,
+    chain_id: Option<String>,
+    layers: Vec<LayerShown>,
+    compressed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerShown {
+    number: usize,
+    digest: String,
+    media_type: String,
+    size: u64,
+    diff_id: String,
+    chain_id: String,
+    lazy: bool,
+    reason: String,
+}
+
+/// Shows the image; nothing is indexed for it.
+pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Failure> {
+    let found = wire.image(&args.image)?;
+    let image = &found.image;
+    let store = wire.store()?;
+    let mut layers = Vec::new();
+    for (i, layer) in image.layers.iter().enumerate() {
+        let lazy = store.lazy(&layer.descriptor)?;
+        layers.push(LayerShown {
+            number: i + 1,
+            digest: layer.descriptor.digest.to_string(),
+            media_type: layer.descriptor.media_type.clone(),
+            size: layer.descriptor.size,
+            diff_id: layer.diff_id.to_string(),
+            chain_id: layer.chain_id.to_string(),
+            lazy: lazy.is_lazy(),
+            reason: lazy.to_string(),
+        });
+    }
+    let platform = image.config.platform();
+    let shown = Inspected {
+        image: args.image.clone(),
+        manifest: image.descriptor.digest.to_string(),
+        media_type: image.descriptor.media_type.clone(),
+        platform: format!("{}/{}", platform.os, platform.architecture),
+        created: image.config.created.clone(),
+        chain_id: image.chain_id().map(ToString::to_string),
+        compressed: layers.iter().map(|l| l.size).sum(),
+        layers,
+    };
+    out.show(&shown, text)
+}
+
+fn text(shown: &Inspected) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _infallible = writeln!(text, "{name:>9}: {value}");
+    };
+    line("image", &shown.image);
+    line("manifest", &format!("{} ({})", shown.manifest, shown.media_type));
+    line("platform", &shown.platform);
+    line("created", shown.created.as_deref().unwrap_or("unknown"));
+    line("chain ID", shown.chain_id.as_deref().unwrap_or("none"));
+    line("size", &format!("{} in {} layers", human_size(shown.compressed), shown.layers.len()));
+    for layer in &shown.layers {
+        let _infallible = writeln!(
+            text,
+            "\nlayer {}: {}  {}\n   blob {}\n diffID {}\n  chain {}\n   lazy {}: {}",
+            layer.number,
+            human_size(layer.size),
+            layer.media_type,
+            layer.digest,
+            layer.diff_id,
+            layer.chain_id,
+            if layer.lazy { "yes" } else { "no" },
+            layer.reason
+        );
+    }
+    text
+}

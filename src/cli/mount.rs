@@ -1,0 +1,163 @@
+//! `mount`, `umount` and `mounts`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Kind;
+use crate::rootfs::{self, Record, Records, Rootfs};
+
+use super::args::{MountArgs, UmountArgs};
+use super::failure::Failure;
+use super::output::Output;
+use super::signals::Termination;
+use super::wire::Wire;
+
+/// How often a serving process looks whether it is to end.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a serving process tells the one that started it.
+#[derive(Debug, Serialize, Deserialize)]
+enum Ready {
+    Mounted(Record),
+    Failed { text: String, hint: Option<String> },
+}
+
+fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
+    rootfs::Options {
+        image: args.image.clone(),
+        target: args.target.clone(),
+        upper: args.rw.clone(),
+        run_root: wire.config().run_root.clone(),
+    }
+}
+
+/// Mounts and serves until unmounted or told to end.
+pub(crate) fn foreground(wire: &Wire, args: &MountArgs) -> Result<(), Failure> {
+    let termination = Termination::watch()?;
+    let chain = wire.chain(&args.image)?;
+    let rootfs = Rootfs::mount(&chain, &options(wire, args))?;
+    serve_until_unmounted(rootfs, &termination)
+}
+
+fn serve_until_unmounted(rootfs: Rootfs, termination: &Termination) -> Result<(), Failure> {
+    while !rootfs.wait(TICK)? {
+        if termination.is_asked() {
+            break;
+        }
+    }
+    // Lazily where it is in use: a mount without a server is of no use to anybody.
+    drop(rootfs);
+    Ok(())
+}
+
+/// Makes the image ready with progress bars, then has a process of its own serve it.
+pub(crate) fn background(wire: &Wire, args: &MountArgs, out: Output) -> Result<(), Failure> {
+    wire.prepare(&args.image)?;
+    let record = await_ready(spawn(wire, args)?)?;
+    out.show(&record, |record| {
+        if out.is_terminal() {
+            format!("{} is mounted on {}\n", record.image, record.target.display())
+        } else {
+            String::new()
+        }
+    })
+}
+
+/// Starts this program as the server of the mount; it answers on its standard output.
+fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
+    let config = wire.config();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--root").arg(&config.root).arg("--run-root").arg(&config.run_root);
+    command.args(["--log", &config.log, "--no-progress"]);
+    if let Some(platform) = &config.platform {
+        command.args(["--platform", platform]);
+    }
+    command.arg("serve-mount");
+    if let Some(upper) = &args.rw {
+        command.arg("--rw").arg(std::path::absolute(upper)?);
+    }
+    command.arg("--").arg(wire.absolute_image(&args.image)?);
+    command.arg(std::path::absolute(&args.target)?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(wire.log_file()?);
+    Ok(command.current_dir("/").spawn()?)
+}
+
+fn await_ready(mut child: Child) -> Result<Record, Failure> {
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    match serde_json::from_str(&line) {
+        Ok(Ready::Mounted(record)) => Ok(record),
+        Ok(Ready::Failed { text, hint }) => {
+            let failure = Failure::new(Kind::Internal, text);
+            Err(match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        }
+        Err(_) => {
+            let status = child.wait()?;
+            Err(Failure::new(Kind::Internal, format!("the serving process ended early: {status}"))
+                .hint("mount it with --foreground --log debug to see why"))
+        }
+    }
+}
+
+/// The process behind [`background`].
+pub(crate) fn serve(wire: &Wire, args: &MountArgs) -> Result<(), Failure> {
+    // A session of its own: the terminal's signals are not for it.
+    rustix::process::setsid().map_err(std::io::Error::from)?;
+    let termination = Termination::watch()?;
+    let mounted =
+        wire.chain(&args.image).and_then(|chain| Ok(Rootfs::mount(&chain, &options(wire, args))?));
+    match mounted {
+        Ok(rootfs) => {
+            tell(&Ready::Mounted(rootfs.record().clone()))?;
+            serve_until_unmounted(rootfs, &termination)
+        }
+        Err(failure) => {
+            tell(&Ready::Failed { text: failure.to_string(), hint: failure.advice() })?;
+            Err(failure)
+        }
+    }
+}
+
+/// Answers the process that started this one, in one line.
+fn tell(message: &Ready) -> Result<(), Failure> {
+    let mut line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line)?;
+    Ok(out.flush()?)
+}
+
+/// Unmounts.
+pub(crate) fn umount(wire: &Wire, args: &UmountArgs) -> Result<(), Failure> {
+    match rootfs::unmount(&wire.config().run_root, &args.target, args.lazy) {
+        Err(e @ rootfs::Error::Mount { source: nix::errno::Errno::EBUSY, .. }) => {
+            Err(Failure::from(e).hint("end what uses it, or detach it with --lazy"))
+        }
+        Err(e @ rootfs::Error::NotMounted { .. }) => {
+            Err(Failure::from(e).hint("stratafs mounts lists what is mounted from this run folder"))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Lists the live mounts.
+pub(crate) fn list(wire: &Wire, out: Output) -> Result<(), Failure> {
+    let records = Records::open(&wire.config().run_root)?.list()?;
+    out.show(&records, |records| {
+        let mut text = String::new();
+        for record in records {
+            let state = if record.is_served() { "" } else { " (its server is gone: umount it)" };
+            let target = record.target.display();
+            text.push_str(&format!("{target}  {}{state}\n", record.image));
+        }
+        text
+    })
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{SigSet, Signal};
+
+use super::failure::Failure;
+
+/// Whether the process was asked to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Termination {
+    asked: Arc<AtomicBool>,
+}
+
+impl Termination {
+    /// Takes SIGINT, SIGTERM and SIGHUP. Call it before any thread is started, so that all inherit
+    /// the mask.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            signals.add(signal);
+        }
+        signals.thread_block().map_err(std::io::Error::from)?;
+        let asked = Arc::new(AtomicBool::new(false));
+        let flag = asked.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            while signals.wait().is_ok() {
+                flag.store(true, Ordering::SeqCst);
+            }
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// Whether one of the signals came.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Whether one of the signals came since this was last asked.
+    pub(crate) fn take(&self) -> bool {
+        self.asked.swap(false, Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,168 @@
+//! Builds concrete types from the configuration: the only place of the program that does.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use crate::chain::{self, Chain, Store};
+use crate::content::Provider;
+use crate::digest::DiffId;
+use crate::error::Kind;
+use crate::fs::MountedTree;
+use crate::image::{self, Image, Source};
+use crate::tree::Tree;
+
+use super::config::Config;
+use super::failure::Failure;
+use super::progress::Progress;
+
+/// What the verbs are built from, made when it is first needed.
+pub(crate) struct Wire {
+    config: Config,
+    store: OnceCell<Store>,
+}
+
+/// An image that was found.
+pub(crate) struct Found {
+    /// Where its blobs are.
+    pub(crate) provider: Arc<dyn Provider>,
+    /// The image.
+    pub(crate) image: Image,
+}
+
+/// An image, or one layer of it, to look into.
+pub(crate) struct View {
+    chain: Chain,
+    /// The place of the only layer that is looked at.
+    layer: Option<usize>,
+}
+
+impl Wire {
+    /// Nothing is built yet.
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, store: OnceCell::new() }
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The store of the state root.
+    pub(crate) fn store(&self) -> Result<&Store, Failure> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = Store::open(&self.config.root)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The image that `text` names.
+    pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
+        let source: Source = text.parse()?;
+        let (provider, root) = image::open(&source)?;
+        let platform = self.config.platform.as_deref().map(image::parse_platform).transpose()?;
+        let image = image::resolve(&*provider, &root, platform.as_ref())?;
+        Ok(Found { provider, image })
+    }
+
+    /// The chain of the image that `text` names, indexed if it is not yet.
+    pub(crate) fn chain(&self, text: &str) -> Result<Chain, Failure> {
+        let found = self.image(text)?;
+        Ok(self.store()?.chain(&found.provider, &found.image, &self.progress())?)
+    }
+
+    /// Indexes the image that `text` names, so that [`Wire::chain`] has nothing to do.
+    pub(crate) fn prepare(&self, text: &str) -> Result<(), Failure> {
+        let found = self.image(text)?;
+        Ok(self.store()?.prepare(&found.provider, &found.image, &self.progress())?)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::new(self.config.progress)
+    }
+
+    /// The image, or the layer of an image, that `text` names: `IMAGE` or `IMAGE:LAYER`.
+    pub(crate) fn view(&self, text: &str) -> Result<View, Failure> {
+        let whole = self.chain(text);
+        let (Err(failure), Some((image, layer))) = (&whole, text.rsplit_once(':')) else {
+            return Ok(View { chain: whole?, layer: None });
+        };
+        if failure.kind() != Kind::NotFound || !names_a_layer(layer) {
+            return Ok(View { chain: whole?, layer: None });
+        }
+        let chain = self.chain(image)?;
+        let place = place_of(&chain, layer).ok_or_else(|| {
+            Failure::new(Kind::NotFound, format!("{image} has no layer {layer}"))
+                .hint(format!("stratafs inspect {image} lists its layers"))
+        })?;
+        Ok(View { chain, layer: Some(place) })
+    }
+
+    /// The same image, for a process in another folder.
+    pub(crate) fn absolute_image(&self, text: &str) -> Result<String, Failure> {
+        let mut source: Source = text.parse()?;
+        match &mut source {
+            Source::Oci { path, .. }
+            | Source::OciArchive { path, .. }
+            | Source::DockerArchive { path, .. } => *path = std::path::absolute(&*path)?,
+        }
+        Ok(source.to_string())
+    }
+
+    /// Where a process in the background logs.
+    pub(crate) fn log_file(&self) -> Result<Stdio, Failure> {
+        fs::create_dir_all(&self.config.run_root)?;
+        let path = self.config.run_root.join("log");
+        Ok(fs::OpenOptions::new().create(true).append(true).open(path)?.into())
+    }
+}
+
+/// Whether `text` may be a layer: a number, or the start of a digest.
+fn names_a_layer(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit()) && !text.is_empty()
+}
+
+fn place_of(chain: &Chain, layer: &str) -> Option<usize> {
+    let of_digest = |diff_id: &DiffId| diff_id.digest().hex().starts_with(layer);
+    let by_number = layer.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+    by_number
+        .filter(|&place| place < chain.layers.len())
+        .or_else(|| chain.layers.iter().position(|l| of_digest(&l.diff_id)))
+}
+
+impl View {
+    /// What is looked at.
+    pub(crate) fn tree(&self) -> &Tree {
+        match self.layer {
+            None => &self.chain.tree,
+            Some(place) => &self.chain.layers[place].raw,
+        }
+    }
+
+    /// The same with its content.
+    pub(crate) fn mounted_tree(&self) -> MountedTree {
+        match self.layer {
+            None => self.chain.mounted_tree(),
+            Some(place) => self.chain.layers[place].mounted_tree(),
+        }
+    }
+
+    /// The number that a user knows a layer of the tree by: 1 is the bottom of the image.
+    pub(crate) fn layer_number(&self, layer: u16) -> usize {
+        self.layer.unwrap_or(usize::from(layer)) + 1
+    }
+}
+
+impl chain::Progress for Progress {
+    fn layer(&self, label: &str, total: u64) -> Box<dyn Fn(u64) + Send + Sync> {
+        let bar = self.bar(label.to_owned(), total);
+        Box::new(move |done| {
+            bar.set_position(done);
+            if done >= total {
+                bar.finish_and_clear();
+            }
+        })
+    }
+}

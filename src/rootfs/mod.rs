@@ -1,0 +1,266 @@
+//! An image's root filesystem at a folder: the FUSE mount of its tree, and what stands on it.
+//!
+//! # Layout
+//!
+//! ```text
+//! RUN/mounts/<id>.json       the record of a mount, for whoever unmounts it
+//! RUN/mnt/<id>/              its FUSE filesystem: chains/<chain-id>/, layers/<diff-id>/
+//! ```
+//!
+//! The folder that the user names shows `chains/<chain-id>` by a bind mount or, where it is
+//! writable, is kernel overlayfs over it. RUN is open to its owner only, so that setuid programs
+//! of an image are reached through the user's folder alone. A user without rights gets the FUSE
+//! filesystem itself at the folder, without `layers/`.
+//!
+//! # Invariants
+//!
+//! - a record is written before anything is mounted and removed after all is unmounted: what a
+//!   dead process leaves is found and can be unmounted.
+//! - mounting that fails half-way undoes what it did.
+
+mod error;
+mod overlay;
+mod record;
+
+pub use error::Error;
+pub use record::{Record, Records};
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::chain::Chain;
+use crate::fs::{Filesystem, SlotName};
+use crate::fuse;
+
+/// How long the process that serves a mount may take to end after it was unmounted.
+const END: Duration = Duration::from_secs(10);
+
+/// Where and how to mount.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The image, as the user named it, for the record.
+    pub image: String,
+    /// The folder to mount on: an empty one.
+    pub target: PathBuf,
+    /// The folder that takes changes; `None` for a read-only mount.
+    pub upper: Option<PathBuf>,
+    /// The folder of live mounts.
+    pub run_root: PathBuf,
+}
+
+/// A mounted root filesystem, served by this process. Dropping it unmounts.
+pub struct Rootfs {
+    fuse: Option<fuse::Mounted>,
+    record: Record,
+    records: Records,
+}
+
+impl Rootfs {
+    /// Mounts `chain` as `options` say, and returns when it can be used.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; nothing stays mounted then.
+    pub fn mount(chain: &Chain, options: &Options) -> Result<Self, Error> {
+        let target = checked_target(&options.target)?;
+        let records = Records::open(&options.run_root)?;
+        let pid = std::process::id();
+        let id = format!("{}-{pid}", chain.chain_id.digest().short());
+        let id = unused_id(&records, &id)?;
+        let privileged = rustix::process::geteuid().is_root();
+        let fuse_dir =
+            if privileged { options.run_root.join("mnt").join(&id) } else { target.clone() };
+        let record = Record {
+            id,
+            pid,
+            started: record::process_start(pid).unwrap_or(0),
+            image: options.image.clone(),
+            chain_id: chain.chain_id.to_string(),
+            target,
+            fuse: fuse_dir,
+            upper: options.upper.clone(),
+        };
+        records.save(&record)?;
+        // From here on dropping it undoes what was done.
+        let mut rootfs = Self { fuse: None, record, records };
+        rootfs.mount_fuse(chain, privileged)?;
+        if privileged {
+            rootfs.mount_target(chain)?;
+        }
+        Ok(rootfs)
+    }
+
+    fn mount_fuse(&mut self, chain: &Chain, privileged: bool) -> Result<(), Error> {
+        let dir = &self.record.fuse;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| Error::io(dir, e))?;
+        let (filesystem, options) = if privileged {
+            (filesystem(chain)?, fuse::Options::rootfs())
+        } else {
+            (Filesystem::of_tree(chain.mounted_tree()), fuse::Options::default())
+        };
+        self.fuse = Some(fuse::mount(Arc::new(filesystem), dir, &options)?);
+        Ok(())
+    }
+
+    fn mount_target(&self, chain: &Chain) -> Result<(), Error> {
+        let lower = self.record.fuse.join(SlotName::Chain(chain.chain_id.clone()).path());
+        match &self.record.upper {
+            None => overlay::bind(&lower, &self.record.target),
+            Some(upper) => overlay::overlay(&lower, upper, &self.record.target),
+        }
+    }
+
+    /// The record of this mount.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What the kernel asked for so far.
+    pub fn stats(&self) -> Option<&Arc<fuse::Stats>> {
+        self.fuse.as_ref().map(fuse::Mounted::stats)
+    }
+
+    /// Waits until somebody unmounted it, for at most `timeout`, and says whether that was so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fuse`] where serving ended with an error.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, Error> {
+        match &self.fuse {
+            Some(mounted) => Ok(mounted.wait(timeout)?),
+            None => Ok(true),
+        }
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mount`] where it is in use; it is still mounted then.
+    pub fn unmount(mut self) -> Result<(), Error> {
+        self.end(false)
+    }
+
+    fn end(&mut self, lazy: bool) -> Result<(), Error> {
+        if let Some(mounted) = self.fuse.take() {
+            if self.record.fuse != self.record.target
+                && let Err(e) = overlay::unmount(&self.record.target, lazy)
+            {
+                self.fuse = Some(mounted);
+                return Err(e);
+            }
+            mounted.unmount()?;
+        }
+        forget(&self.records, &self.record)
+    }
+}
+
+impl Drop for Rootfs {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(true) {
+            tracing::error!(target = %self.record.target.display(), %error, "the mount stays");
+        }
+    }
+}
+
+/// Unmounts what is mounted on `target`, whoever serves it, and waits for that process to end.
+///
+/// # Errors
+///
+/// [`Error::NotMounted`]; [`Error::Mount`] where it is in use and not `lazy`;
+/// [`Error::StillServed`].
+pub fn unmount(run_root: &Path, target: &Path, lazy: bool) -> Result<(), Error> {
+    let records = Records::open(run_root)?;
+    let target = resolved(target);
+    let Some(record) = records.find(&target)? else { return Err(Error::NotMounted { target }) };
+    if record.fuse != record.target {
+        overlay::unmount(&record.target, lazy)?;
+    }
+    match fuse::unmount(&record.fuse) {
+        Ok(()) | Err(fuse::Error::NotMounted { .. }) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let deadline = Instant::now() + END;
+    while record.is_served() && !lazy {
+        if Instant::now() > deadline {
+            return Err(Error::StillServed { target, pid: record.pid });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    forget(&records, &record)
+}
+
+/// Removes the record and the folder of a mount that is no more.
+fn forget(records: &Records, record: &Record) -> Result<(), Error> {
+    if record.fuse != record.target {
+        match fs::remove_dir(&record.fuse) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %record.fuse.display(), error = %e, "folder stays");
+            }
+            _ => {}
+        }
+    }
+    records.remove(&record.id)
+}
+
+/// The virtual root that shows the chain, and each of its layers alone.
+fn filesystem(chain: &Chain) -> Result<Filesystem, Error> {
+    let filesystem = Filesystem::new();
+    let at = |source| Error::Tree { chain_id: chain.chain_id.to_string(), source };
+    let name = SlotName::Chain(chain.chain_id.clone());
+    filesystem.attach(&name, chain.mounted_tree()).map_err(at)?;
+    for layer in &chain.layers {
+        let name = SlotName::Layer(layer.diff_id.clone());
+        if filesystem.slot(&name).is_some() {
+            continue; // An image may have the same layer twice.
+        }
+        filesystem.attach(&name, layer.mounted_tree()).map_err(at)?;
+    }
+    Ok(filesystem)
+}
+
+/// The folder to mount on, absolute, if it is one and empty.
+fn checked_target(target: &Path) -> Result<PathBuf, Error> {
+    let path = target.canonicalize().map_err(|e| Error::io(target, e))?;
+    let bad = |reason| Error::BadTarget { target: target.to_owned(), reason };
+    if !path.is_dir() {
+        return Err(bad("not a folder"));
+    }
+    let mut entries = fs::read_dir(&path).map_err(|e| Error::io(&path, e))?;
+    if entries.next().is_some() {
+        return Err(bad("the folder is not empty; mount on an empty one"));
+    }
+    Ok(path)
+}
+
+/// A name for a mount that no record has.
+fn unused_id(records: &Records, wanted: &str) -> Result<String, Error> {
+    let taken = records.list()?;
+    let is_taken = |id: &str| taken.iter().any(|r| r.id == id);
+    let mut id = wanted.to_owned();
+    let mut n = 1;
+    while is_taken(&id) {
+        n += 1;
+        id = format!("{wanted}-{n}");
+    }
+    Ok(id)
+}
+
+/// The absolute path of a mount point that may be dead, so that it cannot be looked at itself.
+fn resolved(target: &Path) -> PathBuf {
+    if let Ok(path) = target.canonicalize() {
+        return path;
+    }
+    let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
+    match (absolute.parent().map(Path::canonicalize), absolute.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => absolute,
+    }
+}
