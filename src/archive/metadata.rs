@@ -52,6 +52,11 @@ impl Device {
     pub fn dev_t(self) -> u64 {
         libc::makedev(self.major, self.minor)
     }
+
+    /// The device of a `dev_t` of Linux.
+    pub fn from_dev_t(dev: u64) -> Self {
+        Self { major: libc::major(dev), minor: libc::minor(dev) }
+    }
 }
 
 /// An extended attribute: its whole name, prefix included, and its value.

@@ -12,6 +12,7 @@
 mod blob;
 mod cache;
 mod cutter;
+mod decoder;
 mod encoding;
 mod error;
 mod flight;
@@ -27,6 +28,7 @@ mod zstd;
 
 pub use blob::BlobSpans;
 pub use cache::{CACHE_SIZE, SpanCache};
+pub use decoder::Decoder;
 pub use encoding::{SPAN_LEN_MAX, TableError, WINDOW_LEN_MAX};
 pub use error::DecodeError;
 pub use reader::SpanReader;

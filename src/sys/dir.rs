@@ -271,6 +271,11 @@ impl Dir {
     }
 }
 
+/// The owner and group that new files of this process get, unless their folder decides.
+pub fn process_owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
 /// Sets owner and group of an open file or directory.
 ///
 /// # Errors

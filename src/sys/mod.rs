@@ -1,6 +1,7 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
 
 mod dir;
+mod extents;
 pub mod inflate;
 mod map;
 pub mod mount;
@@ -9,7 +10,8 @@ mod shared;
 mod status;
 mod xattr;
 
-pub use dir::{Dir, set_mode, set_mtime, set_owner, status_of};
+pub use dir::{Dir, process_owner, set_mode, set_mtime, set_owner, status_of};
+pub use extents::data_extents;
 pub use map::Map;
 pub use mount_table::{MountEntry, mount_at, mounts};
 pub use shared::SharedWords;
