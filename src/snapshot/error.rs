@@ -208,7 +208,6 @@ pub enum Error {
 
 impl Error {
     /// An error of doing `action` (a verb as `create`) on `path`, as a function for `map_err`.
-    #[expect(dead_code, reason = "the snapshotter needs it")]
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }

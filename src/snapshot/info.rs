@@ -123,7 +123,6 @@ pub struct Usage {
 /// # Errors
 ///
 /// [`Error::EmptyKey`], [`Error::LongKey`].
-#[expect(dead_code, reason = "the store needs it")]
 pub(super) fn check_key(key: &str) -> Result<(), Error> {
     match key.len() {
         0 => Err(Error::EmptyKey),
@@ -137,7 +136,6 @@ pub(super) fn check_key(key: &str) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::LongLabel`].
-#[expect(dead_code, reason = "the store needs it")]
 pub(super) fn check_labels(labels: &Labels) -> Result<(), Error> {
     match labels.iter().find(|(key, value)| key.len() + value.len() > MAX_LABEL) {
         None => Ok(()),

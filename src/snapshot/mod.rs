@@ -22,17 +22,32 @@
 //! trash/<id>           removed, to be deleted
 //! ```
 
+mod backend;
+mod disk_usage;
 mod error;
 pub mod filter;
+mod folders;
+mod gc;
 mod info;
 mod layer;
+mod lazy;
 mod mount;
+pub mod mounter;
+mod overlay;
+mod overlay_snapshotter;
+mod store;
+mod trash;
 
+pub use backend::{Backend, Options};
 pub use error::Error;
 pub use filter::Filter;
+pub use gc::Collected;
 pub use info::{Info, Kind, LABEL_REF, Labels, MAX_KEY, MAX_LABEL, Owner, UnknownOwner, Usage};
 pub use layer::{LayerError, LayerMounter, NoLayers};
+pub use lazy::{LazyLayer, Lease};
 pub use mount::Mount;
+pub use overlay_snapshotter::OverlaySnapshotter;
+pub use store::Chain;
 
 use std::ops::ControlFlow;
 
@@ -139,3 +154,6 @@ pub trait Snapshotter: Send + Sync {
     /// None of this crate's snapshotters.
     fn close(&self) -> Result<(), Error>;
 }
+
+#[cfg(test)]
+mod tests;

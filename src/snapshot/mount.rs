@@ -29,30 +29,6 @@ impl Mount {
     }
 }
 
-/// Escapes `path` for an option of overlayfs, where a backslash keeps the next character from
-/// separating (`ovl_next_opt` and `ovl_unescape` in the kernel's `fs/overlayfs/params.c`).
-#[expect(dead_code, reason = "the snapshotter needs it")]
-pub(super) fn escape_option(path: &str) -> String {
-    escape(path, &['\\', ','])
-}
-
-/// As [`escape_option`], for one of several lower folders, which colons separate.
-#[expect(dead_code, reason = "the snapshotter needs it")]
-pub(super) fn escape_lower(path: &str) -> String {
-    escape(path, &['\\', ',', ':'])
-}
-
-fn escape(path: &str, special: &[char]) -> String {
-    let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
-        if special.contains(&c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

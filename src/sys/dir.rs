@@ -104,6 +104,37 @@ impl Dir {
         Ok(Self(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
     }
 
+    /// Opens the child directory `name`, unless something is mounted there.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` for a mount point, `ENOTDIR` or `ELOOP` for what is not a directory; else those of
+    /// openat2(2).
+    pub fn open_dir_of_same_mount(&self, name: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let how = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        Ok(Self(rustix::fs::openat2(&self.0, name, flags, Mode::empty(), how)?))
+    }
+
+    /// Renames the child `name` to `new_name` in `new_dir`, where there must be nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` where there is anything; else those of renameat2(2).
+    pub fn rename_to_new(&self, name: &[u8], new_dir: &Self, new_name: &[u8]) -> io::Result<()> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        Ok(rustix::fs::renameat_with(&self.0, name, &new_dir.0, new_name, flags)?)
+    }
+
+    /// Waits until the names in this directory are on disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of fsync(2).
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+
     /// What there is of the directory itself.
     ///
     /// # Errors
