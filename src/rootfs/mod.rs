@@ -36,7 +36,7 @@ use crate::fs::{Filesystem, SlotName};
 use crate::fuse;
 
 /// How long the process that serves a mount may take to end after it was unmounted.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(30);
 
 /// Where and how to mount.
 #[derive(Debug, Clone)]
@@ -179,22 +179,34 @@ impl Drop for Rootfs {
 pub fn unmount(run_root: &Path, target: &Path, lazy: bool) -> Result<(), Error> {
     let records = Records::open(run_root)?;
     let target = resolved(target);
-    let Some(record) = records.find(&target)? else { return Err(Error::NotMounted { target }) };
+    let found = records.find(&target)?;
+    if found.is_empty() {
+        return Err(Error::NotMounted { target });
+    }
+    for record in &found {
+        unmount_record(&records, record, lazy)?;
+    }
+    Ok(())
+}
+
+fn unmount_record(records: &Records, record: &Record, lazy: bool) -> Result<(), Error> {
     if record.fuse != record.target {
         overlay::unmount(&record.target, lazy)?;
     }
     match fuse::unmount(&record.fuse) {
+        // A folder that is gone was unmounted, and removed, before.
         Ok(()) | Err(fuse::Error::NotMounted { .. }) => {}
+        Err(_) if !record.fuse.exists() => {}
         Err(e) => return Err(e.into()),
     }
     let deadline = Instant::now() + END;
     while record.is_served() && !lazy {
         if Instant::now() > deadline {
-            return Err(Error::StillServed { target, pid: record.pid });
+            return Err(Error::StillServed { target: record.target.clone(), pid: record.pid });
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    forget(&records, &record)
+    forget(records, record)
 }
 
 /// Removes the record and the folder of a mount that is no more.

@@ -110,13 +110,17 @@ impl Records {
         Ok(records)
     }
 
-    /// The record of what is mounted on `target`.
+    /// The records of what is mounted on `target`, the newest first: a mount whose process is
+    /// slow to end may have a successor already.
     ///
     /// # Errors
     ///
     /// Those of [`Records::list`].
-    pub fn find(&self, target: &Path) -> Result<Option<Record>, Error> {
-        Ok(self.list()?.into_iter().find(|r| r.target == target))
+    pub fn find(&self, target: &Path) -> Result<Vec<Record>, Error> {
+        let mut found = self.list()?;
+        found.retain(|record| record.target == target);
+        found.sort_by_key(|record| std::cmp::Reverse(record.started));
+        Ok(found)
     }
 }
 
@@ -127,11 +131,15 @@ impl Record {
     }
 }
 
-/// When the process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22).
+/// When the process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22); `None`
+/// where there is none, or only what is left of it because its parent does not wait for it.
 pub(super) fn process_start(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.rsplit_once(") ")?.1;
-    after_name.split(' ').nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -161,10 +169,22 @@ mod tests {
         std::fs::write(dir.path().join("mounts/broken.json"), "{").unwrap();
         let ids: Vec<_> = records.list().unwrap().into_iter().map(|r| r.id).collect();
         assert_eq!(ids, ["a", "b"]);
-        assert_eq!(records.find(Path::new("/mnt/b")).unwrap(), Some(record("b")));
+        assert_eq!(records.find(Path::new("/mnt/b")).unwrap(), [record("b")]);
         records.remove("b").unwrap();
         records.remove("b").unwrap();
-        assert_eq!(records.find(Path::new("/mnt/b")).unwrap(), None);
+        assert_eq!(records.find(Path::new("/mnt/b")).unwrap(), []);
+    }
+
+    #[test]
+    fn the_newest_of_two_mounts_on_one_folder_is_found_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(dir.path()).unwrap();
+        let target = PathBuf::from("/mnt/x");
+        let old = Record { started: 1, target: target.clone(), ..record("z") };
+        let new = Record { started: 2, target: target.clone(), ..record("a") };
+        records.save(&new).unwrap();
+        records.save(&old).unwrap();
+        assert_eq!(records.find(&target).unwrap(), [new, old]);
     }
 
     #[test]
