@@ -61,41 +61,47 @@ pub struct DataRun {
 }
 
 /// Joins the chunks of sorted extents, given as start and end in bytes, into runs.
-pub(super) fn runs<E>(
+pub(super) struct Runs<I> {
     chunks: DataChunks,
-    extents: impl Iterator<Item = Result<(u64, u64), E>>,
-) -> impl Iterator<Item = Result<DataRun, E>> {
-    let mut extents = extents.map(move |e| e.map(|(start, end)| chunks.run_of(start, end)));
-    let mut open: Option<DataRun> = None;
-    std::iter::from_fn(move || {
-        loop {
-            match (extents.next(), open.take()) {
-                (None, last) => return last.map(Ok),
-                (Some(Err(e)), _) => return Some(Err(e)),
-                (Some(Ok(next)), None) => open = Some(next),
-                (Some(Ok(next)), Some(run)) if next.block <= run.block + run.blocks => {
+    extents: I,
+    open: Option<DataRun>,
+}
+
+impl<I> Runs<I> {
+    pub(super) fn new(chunks: DataChunks, extents: I) -> Self {
+        Self { chunks, extents, open: None }
+    }
+}
+
+impl<I: Iterator<Item = Result<(u64, u64), E>>, E> Iterator for Runs<I> {
+    type Item = Result<DataRun, E>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        for extent in self.extents.by_ref() {
+            let next = match extent {
+                Ok((start, end)) => self.chunks.run_of(start, end),
+                Err(e) => return Some(Err(e)),
+            };
+            match self.open.replace(next) {
+                Some(run) if next.block <= run.block + run.blocks => {
                     let end = (next.block + next.blocks).max(run.block + run.blocks);
-                    open = Some(DataRun { block: run.block, blocks: end - run.block });
+                    self.open = Some(DataRun { block: run.block, blocks: end - run.block });
                 }
-                (Some(Ok(next)), Some(run)) => {
-                    open = Some(next);
-                    return Some(Ok(run));
-                }
+                Some(run) => return Some(Ok(run)),
+                None => {}
             }
         }
-    })
+        self.open.take().map(Ok)
+    }
 }
 
 /// The runs of a file in the virtual blob, in the order of the file.
-pub struct DataRuns<'t> {
-    chunks: DataChunks,
-    runs: Box<dyn Iterator<Item = Result<DataRun, Error>> + 't>,
-}
+pub struct DataRuns<'t>(Runs<Spans<'t>>);
 
 impl DataRuns<'_> {
     /// How the file is cut.
     pub fn chunks(&self) -> DataChunks {
-        self.chunks
+        self.0.chunks
     }
 }
 
@@ -103,7 +109,18 @@ impl Iterator for DataRuns<'_> {
     type Item = Result<DataRun, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.runs.next()
+        self.0.next()
+    }
+}
+
+/// Where extents start and end.
+struct Spans<'t>(Extents<'t>);
+
+impl Iterator for Spans<'_> {
+    type Item = Result<(u64, u64), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.map(|extent| (extent.file_offset, extent.end())))
     }
 }
 
@@ -118,8 +135,6 @@ impl Tree {
         let record = self.record(ino)?;
         let has_holes = matches!(record.content, Content::Extents { .. });
         let chunks = DataChunks::of(record.size, has_holes);
-        let extents = Extents::new(self, &record, 0)?;
-        let spans = extents.map(|extent| extent.map(|e| (e.file_offset, e.end())));
-        Ok(DataRuns { chunks, runs: Box::new(runs(chunks, spans)) })
+        Ok(DataRuns(Runs::new(chunks, Spans(Extents::new(self, &record, 0)?))))
     }
 }

@@ -38,7 +38,7 @@ mod xattrs;
     clippy::wildcard_enum_match_arm,
     reason = "small numbers, and any other error fails the test"
 )]
-mod tests;
+pub(crate) mod tests;
 
 pub use check::{
     MAX_FILE_SIZE, MAX_INODES, MAX_LAYERS, MAX_LINK_TARGET, MAX_XATTR_NAME, MAX_XATTR_VALUE,

@@ -153,6 +153,12 @@ impl Tree {
         chain_ids(&diff_ids).pop()
     }
 
+    /// A checksum of all that the tree holds: trees of the same layers that have the same one are
+    /// the same.
+    pub fn fingerprint(&self) -> u32 {
+        self.blocks.header().checksums_crc
+    }
+
     /// Checks every byte of the file against the checksums.
     ///
     /// # Errors
@@ -266,6 +272,16 @@ impl Tree {
     /// [`Error::NoSuchInode`], [`Error::Damaged`].
     pub fn xattrs(&self, ino: u32) -> Result<Xattrs<'_>, Error> {
         Xattrs::new(self, self.record(ino)?.xattrs)
+    }
+
+    /// A number that just those inodes have in common whose extended attributes are all the same;
+    /// `None` for one that has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::xattrs`].
+    pub fn xattr_set(&self, ino: u32) -> Result<Option<u32>, Error> {
+        Ok(self.record(ino)?.xattrs.checked_sub(1))
     }
 
     /// The value of the extended attribute `name` of `ino`; `None` where it has none.

@@ -8,7 +8,7 @@ use crate::archive::{FileType, Metadata};
 use crate::io::AtomicFile;
 use crate::layer::Inode;
 
-use super::data::{DATA_BLOCK, DataChunks, runs};
+use super::data::{DATA_BLOCK, DataChunks, DataRun, Runs};
 use super::error::Error;
 use super::layout::{ALIGN, BLOCK_LEN, HEADER_LEN, Header};
 use super::merged::{Merged, MergedInode};
@@ -229,8 +229,8 @@ fn data_len(inode: &Inode) -> u64 {
         Data::Whole(_) => chunks(false).blocks,
         Data::Many(extents) => {
             let spans = extents.iter().map(|e| Ok((e.file_offset, e.file_offset + e.len)));
-            let runs = runs::<Infallible>(chunks(true), spans);
-            runs.map(|run| run.map_or(0, |run| run.blocks)).sum()
+            let run_len = |run: Result<DataRun, Infallible>| run.map_or(0, |run| run.blocks);
+            Runs::new(chunks(true), spans).map(run_len).sum()
         }
     };
     blocks.saturating_mul(DATA_BLOCK)

@@ -5,11 +5,11 @@ use crate::digest::{DiffId, Digest};
 use crate::layer::{Extent, Inode, Name, Target, Toc};
 use crate::tree::{Layer, Merged, ROOT, Tree};
 
-pub(super) fn path(s: &str) -> LayerPath {
+pub(crate) fn path(s: &str) -> LayerPath {
     LayerPath::parse(s.as_bytes()).unwrap()
 }
 
-pub(super) fn inode(file_type: FileType) -> Inode {
+pub(crate) fn inode(file_type: FileType) -> Inode {
     let metadata = Metadata { file_type, mode: 0o640, ..Metadata::implied_directory() };
     Inode { metadata, size: 0, extents: Vec::new(), link_target: Vec::new() }
 }
@@ -17,7 +17,7 @@ pub(super) fn inode(file_type: FileType) -> Inode {
 /// A layer from lines, in any order:
 /// `dir P`, `file P`, `symlink P TARGET`, `link P FILE` (same layer), `lower P FILE` (below),
 /// `hide P` (whiteout), `opaque P`.
-pub(super) fn layer(lines: &[&str]) -> Toc {
+pub(crate) fn layer(lines: &[&str]) -> Toc {
     let mut toc = Toc::default();
     let words: Vec<Vec<&str>> = lines.iter().map(|l| l.split(' ').collect()).collect();
     for word in &words {
@@ -67,7 +67,7 @@ pub(super) fn layer(lines: &[&str]) -> Toc {
 }
 
 /// Names for `count` layers.
-pub(super) fn identities(count: usize) -> Vec<Layer> {
+pub(crate) fn identities(count: usize) -> Vec<Layer> {
     let digest = |text: String| Digest::sha256(text.as_bytes());
     (0..count)
         .map(|n| Layer {
@@ -77,17 +77,17 @@ pub(super) fn identities(count: usize) -> Vec<Layer> {
         .collect()
 }
 
-pub(super) fn tree_of(merged: &Merged<'_>) -> Tree {
+pub(crate) fn tree_of(merged: &Merged<'_>) -> Tree {
     Tree::in_memory(merged, &identities(merged.layers())).unwrap()
 }
 
-pub(super) fn merged(layers: &[Toc]) -> Tree {
+pub(crate) fn merged(layers: &[Toc]) -> Tree {
     let layers: Vec<&Toc> = layers.iter().collect();
     tree_of(&crate::tree::merge(&layers).unwrap())
 }
 
 /// Every name of the tree and its inode number, in depth-first order; the root first.
-pub(super) fn walk(tree: &Tree) -> Vec<(LayerPath, u32)> {
+pub(crate) fn walk(tree: &Tree) -> Vec<(LayerPath, u32)> {
     let mut found = Vec::new();
     let mut pending = vec![(LayerPath::root(), ROOT)];
     while let Some((path, ino)) = pending.pop() {
@@ -106,7 +106,7 @@ pub(super) fn walk(tree: &Tree) -> Vec<(LayerPath, u32)> {
 
 /// The tree in lines `TYPE PATH @LAYER`, with `xN` where the link count is not the usual one and
 /// `implied` for directories with the attributes of none.
-pub(super) fn show(tree: &Tree) -> Vec<String> {
+pub(crate) fn show(tree: &Tree) -> Vec<String> {
     let line = |(path, ino): (LayerPath, u32)| {
         let node = tree.node(ino).unwrap();
         let kind = match node.file_type {

@@ -1,9 +1,9 @@
-mod chain;
+pub(crate) mod chain;
 mod damage;
 mod data;
 mod file;
 mod links;
 mod model;
-mod properties;
+pub(crate) mod properties;
 mod rules;
 mod scale;

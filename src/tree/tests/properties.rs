@@ -60,7 +60,7 @@ fn new_inode(layer: usize, place: usize, file_type: FileType, n: u8) -> Inode {
     new.metadata.mtime.nanos = place as u32;
     let xattr = |name: &[u8]| Xattr { name: name.to_vec(), value: vec![n; usize::from(n % 7)] };
     new.metadata.xattrs = match n % 5 {
-        0 => vec![xattr(b"security.capability")],
+        0 => vec![xattr(b"security.other")],
         1 => vec![xattr(b"trusted.overlay.opaque"), xattr(b"user.a"), xattr(b"user.bc")],
         _ => Vec::new(),
     };
@@ -131,6 +131,15 @@ fn build(layer: usize, ops: &[Op], below: &Model, named: &[LayerPath]) -> Toc {
     toc.opaques.sort();
     toc.opaques.dedup();
     toc
+}
+
+/// Chains of layers that merge.
+pub(crate) fn chains() -> impl Strategy<Value = Vec<Toc>> {
+    let ops = prop::collection::vec(prop::collection::vec(ops(), 0..30), 1..4);
+    ops.prop_filter_map("a link to a lower file was refused", |ops| {
+        let (layers, model) = chain(&ops);
+        model.is_ok().then_some(layers)
+    })
 }
 
 /// Layers of `ops`, and what the model makes of them.
