@@ -7,7 +7,7 @@
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
 //! L6  rootfs
-//! L5  fuse        chain                           fuser types live in fuse/ only
+//! L5  fuse  erofs  chain                          fuser types live in fuse/ only
 //! L4  fs  bundle  snapshot  diff                  snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image
 //! L2  layer       content                         layer takes a dyn ReadAt, never a store
@@ -52,6 +52,7 @@ pub mod snapshot;
 
 // L5
 pub mod chain;
+pub mod erofs;
 pub mod fuse;
 
 // L6

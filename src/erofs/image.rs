@@ -1,0 +1,165 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::io::AtomicFile;
+use crate::sys::mount::{Attributes, Context, DetachedMount, MAX_STRING};
+use crate::tree::Tree;
+
+use super::error::Error;
+use super::format::{BLOCK, is_sealed};
+use super::origin::Origin;
+use super::write::write;
+
+/// The image of a tree in a file.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    origin: Origin,
+}
+
+/// How the kernel reads the data of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPath {
+    /// Through the page cache of the blob too.
+    Cached,
+    /// Past the page cache of the blob (`directio`), so that data is cached once.
+    Direct,
+}
+
+impl Image {
+    /// Writes the image of `tree` as the file `path`, atomically.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`], with [`Error::Io`] for what concerns the file.
+    pub fn create(tree: &Tree, path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Io { path: path.to_owned(), source };
+        let mut file = AtomicFile::create(path).map_err(failed)?;
+        match write(tree, file.file()) {
+            Ok(_) => file.commit().map_err(failed)?,
+            Err(Error::Output(source)) => return Err(failed(source)),
+            Err(e) => return Err(e),
+        }
+        Self::open(tree, path)
+    }
+
+    /// The image of `tree` that is in the file `path`. Reads its first block only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Stale`] for a file that must be written anew: one of another tree
+    /// or version, cut, or with a damaged first block.
+    pub fn open(tree: &Tree, path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let mut block = Vec::new();
+        let read = File::open(&path).and_then(|file| {
+            (&file).take(BLOCK).read_to_end(&mut block)?;
+            Ok(file.metadata()?.len())
+        });
+        let len = match read {
+            Ok(len) => len,
+            Err(source) => return Err(Error::Io { path, source }),
+        };
+        let origin = if is_sealed(&block) { Origin::read(&block) } else { None };
+        let what = match origin {
+            None => "its first block is none of ours or damaged",
+            Some(origin) if !origin.is_of_same_tree(&Origin::of(tree, 0, 0)) => {
+                "it was made of another tree or by another version"
+            }
+            Some(origin) if origin.len() != len => "it is cut",
+            Some(origin) => return Ok(Self { path, origin }),
+        };
+        Err(Error::Stale { path, what })
+    }
+
+    /// Where the image is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the whole image and checks it against its checksum.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] where it is damaged, [`Error::Io`].
+    pub fn verify(&self) -> Result<(), Error> {
+        let checksum = File::open(&self.path).and_then(|file| checksum(&file));
+        match checksum {
+            Ok(checksum) if checksum == self.origin.checksum() => Ok(()),
+            Ok(_) => {
+                let what = "it does not match its checksum";
+                Err(Error::Stale { path: self.path.clone(), what })
+            }
+            Err(source) => Err(Error::Io { path: self.path.clone(), source }),
+        }
+    }
+
+    /// Mounts the image read-only over the virtual blob that is the file `blob`.
+    ///
+    /// The image must be on a filesystem of a disk: Linux takes none on tmpfs, on a stacked
+    /// filesystem or on FUSE with passthrough. The mount is still to be attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mount`]: `ENODEV` or `ENOTBLK` from a kernel that cannot mount EROFS from a file
+    /// (before Linux 6.12), `EPERM` without CAP_SYS_ADMIN in the first user namespace.
+    pub fn mount(&self, blob: &Path, data: DataPath) -> Result<DetachedMount, Error> {
+        mount_files(&self.path, blob, data)
+            .map_err(|source| Error::Mount { path: self.path.clone(), source })
+    }
+}
+
+fn mount_files(
+    image: &Path,
+    blob: &Path,
+    data: DataPath,
+) -> Result<DetachedMount, crate::sys::mount::Error> {
+    let context = Context::open("erofs")?;
+    let (image, blob) = (Short::of(image), Short::of(blob));
+    context.string("source", &image.path)?;
+    context.flag("ro")?;
+    context.string("device", &blob.path)?;
+    if data == DataPath::Direct {
+        context.flag("directio")?;
+    }
+    context.create(Attributes::MOUNT_ATTR_RDONLY)
+}
+
+/// A path that fits into a mount parameter: itself, or that of a descriptor while it lives.
+struct Short {
+    path: PathBuf,
+    _descriptor: Option<File>,
+}
+
+impl Short {
+    fn of(path: &Path) -> Self {
+        let is_long = path.as_os_str().len() > MAX_STRING;
+        // Where it cannot be opened, the kernel says why.
+        let descriptor = if is_long { File::open(path).ok() } else { None };
+        let path = match &descriptor {
+            Some(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            None => path.to_owned(),
+        };
+        Self { path, _descriptor: descriptor }
+    }
+}
+
+/// The checksum of all blocks but the first.
+fn checksum(file: &File) -> io::Result<u32> {
+    let mut buffer = vec![0; 1 << 20];
+    let (mut at, mut checksum) = (BLOCK, 0);
+    loop {
+        match file.read_at(&mut buffer, at) {
+            Ok(0) => return Ok(checksum),
+            Ok(n) => {
+                checksum = crc32c::crc32c_append(checksum, &buffer[..n]);
+                at += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

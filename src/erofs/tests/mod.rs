@@ -1,0 +1,6 @@
+mod blob;
+mod kernel;
+mod limits;
+mod made;
+mod properties;
+mod scale;
