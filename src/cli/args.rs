@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::digest::ChainId;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Gives any OCI image a root filesystem before its layers are downloaded.
@@ -68,6 +69,11 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Show the mounts of this state root
     Mounts,
+    /// Make committed snapshots of an image's layers
+    Unpack(UnpackArgs),
+    /// Snapshots: writable and read-only views of stacks of layers
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
     /// Print the manual page
     #[command(hide = true)]
     Man,
@@ -128,6 +134,9 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground until unmounted or interrupted
     #[arg(long)]
     pub(crate) foreground: bool,
+    /// Mount only the layers up to this chain ID
+    #[arg(long, value_name = "CHAIN-ID")]
+    pub(crate) chain: Option<ChainId>,
 }
 
 /// What `umount` takes.
@@ -219,4 +228,92 @@ pub(crate) enum IndexVerb {
     Build(ImageArgs),
     /// List the indexes that are here
     Ls,
+}
+
+/// Verbs of `snapshot`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotVerb {
+    /// List snapshots
+    Ls {
+        /// Only those that one of these fits: kind==active, parent==NAME, labels."KEY"==VALUE...
+        #[arg(value_name = "FILTER")]
+        filters: Vec<String>,
+    },
+    /// Show one snapshot
+    Stat {
+        /// The key of an active one or a view, the name of a committed one
+        key: String,
+    },
+    /// Make a writable snapshot
+    Prepare(NewSnapshotArgs),
+    /// Make a read-only snapshot
+    View(NewSnapshotArgs),
+    /// Show how a snapshot is mounted
+    Mounts {
+        /// The key
+        key: String,
+    },
+    /// Mount a snapshot
+    Mount {
+        /// The key
+        key: String,
+        /// The folder to mount it on; unmount it with umount(8)
+        target: PathBuf,
+    },
+    /// Make an active snapshot immutable, under a name
+    Commit {
+        /// The name
+        name: String,
+        /// The key of the active snapshot
+        key: String,
+        /// Labels of the committed snapshot
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Remove snapshots
+    Rm {
+        /// Keys and names
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Show what a snapshot takes on disk, without its parents
+    Usage {
+        /// Keys and names; all of them if none is given
+        keys: Vec<String>,
+    },
+    /// Set labels, or remove those without a value
+    Label {
+        /// The key or name
+        key: String,
+        /// The labels
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        labels: Vec<String>,
+    },
+    /// Draw snapshots above their parents, with sizes
+    Tree,
+    /// Delete what no snapshot needs: removed folders, and trees, indexes and cached data of layers
+    Gc,
+}
+
+/// A new snapshot.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct NewSnapshotArgs {
+    /// What to call it
+    pub(crate) key: String,
+    /// The committed snapshot to stand on; an empty folder without one
+    pub(crate) parent: Option<String>,
+    /// Labels
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+}
+
+/// What `unpack` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct UnpackArgs {
+    /// oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Unpack nothing: the snapshots show the layers lazily
+    #[arg(long)]
+    pub(crate) lazy: bool,
 }

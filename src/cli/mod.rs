@@ -5,6 +5,7 @@
 
 mod args;
 mod bundle;
+mod chains;
 mod config;
 mod failure;
 mod files;
@@ -16,6 +17,8 @@ mod pages;
 mod progress;
 mod run;
 mod signals;
+mod snapshot;
+mod unpack;
 mod wire;
 
 use std::io::Write;
@@ -64,6 +67,8 @@ fn run(verb: Verb, config: Config) -> Result<ExitCode, Failure> {
         Verb::Index(a) => index::run(&wire, &a, out),
         Verb::Bundle(a) => bundle::run(&wire, &a, out),
         Verb::Run(a) => return run::run(&wire, &a),
+        Verb::Unpack(a) => unpack::run(&wire, &a, out),
+        Verb::Snapshot(a) => snapshot::run(&wire, &a, out),
         Verb::Man => pages::man(out),
         Verb::Completions { shell } => pages::completions(shell, out),
     };

@@ -37,7 +37,7 @@ fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
 /// Mounts and serves until unmounted or told to end.
 pub(crate) fn foreground(wire: &Wire, args: &MountArgs) -> Result<(), Failure> {
     let termination = Termination::watch()?;
-    let chain = wire.chain(&args.image)?;
+    let chain = wire.chain_up_to(&args.image, args.chain.as_ref())?;
     let rootfs = Rootfs::mount(&chain, &options(wire, args))?;
     serve_until_unmounted(rootfs, &termination)
 }
@@ -56,7 +56,7 @@ fn serve_until_unmounted(rootfs: Rootfs, termination: &Termination) -> Result<()
 /// Makes the image ready with progress bars, then has a process of its own serve it.
 pub(crate) fn background(wire: &Wire, args: &MountArgs, out: Output) -> Result<(), Failure> {
     wire.prepare(&args.image)?;
-    let record = await_ready(spawn(wire, args)?)?;
+    let record = start(wire, args)?;
     out.show(&record, |record| {
         if out.is_terminal() {
             format!("{} is mounted on {}\n", record.image, record.target.display())
@@ -64,6 +64,11 @@ pub(crate) fn background(wire: &Wire, args: &MountArgs, out: Output) -> Result<(
             String::new()
         }
     })
+}
+
+/// Mounts by a process of its own, which serves until it is unmounted.
+pub(super) fn start(wire: &Wire, args: &MountArgs) -> Result<Record, Failure> {
+    await_ready(spawn(wire, args)?)
 }
 
 /// Starts this program as the server of the mount; it answers on its standard output.
@@ -78,6 +83,9 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     command.arg("serve-mount");
     if let Some(upper) = &args.rw {
         command.arg("--rw").arg(std::path::absolute(upper)?);
+    }
+    if let Some(chain) = &args.chain {
+        command.arg("--chain").arg(chain.to_string());
     }
     command.arg("--").arg(wire.absolute_image(&args.image)?);
     command.arg(std::path::absolute(&args.target)?);

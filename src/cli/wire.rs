@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use crate::chain::{self, Chain, Store};
 use crate::content::Provider;
-use crate::digest::DiffId;
+use crate::digest::{ChainId, DiffId};
 use crate::error::Kind;
 use crate::fs::MountedTree;
 use crate::image::{self, Image, Source};
+use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
 
+use super::chains::Chains;
 use super::config::Config;
 use super::failure::Failure;
 use super::progress::Progress;
@@ -58,6 +60,13 @@ impl Wire {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// The snapshots of the state root, whose lazy chains `layers` shows.
+    pub(crate) fn snapshots(&self, layers: Chains) -> Result<Arc<Backend>, Failure> {
+        // A command ends soon: what it removed is deleted before that, not by a thread.
+        let options = snapshot::Options { delete_in_background: false, ..Default::default() };
+        Ok(Backend::open(&self.config.root, Arc::new(layers), options)?)
+    }
+
     /// The image that `text` names.
     pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
         let source: Source = text.parse()?;
@@ -77,6 +86,21 @@ impl Wire {
     pub(crate) fn prepare(&self, text: &str) -> Result<(), Failure> {
         let found = self.image(text)?;
         Ok(self.store()?.prepare(&found.provider, &found.image, &self.progress())?)
+    }
+
+    /// As [`Wire::chain`], of the layers up to `chain` only, where one is given.
+    pub(crate) fn chain_up_to(
+        &self,
+        text: &str,
+        chain: Option<&ChainId>,
+    ) -> Result<Chain, Failure> {
+        let Some(chain_id) = chain else { return self.chain(text) };
+        let found = self.image(text)?;
+        let image = found.image.prefix(chain_id).ok_or_else(|| {
+            Failure::new(Kind::NotFound, format!("{text} has no chain {chain_id}"))
+                .hint("the image has changed since its layers were registered: register it again")
+        })?;
+        Ok(self.store()?.chain(&found.provider, &image, &self.progress())?)
     }
 
     fn progress(&self) -> Progress {

@@ -34,6 +34,17 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The same image without the layers above those of `chain_id`; `None` where it is no chain of
+    /// this image.
+    pub fn prefix(&self, chain_id: &ChainId) -> Option<Self> {
+        let top = self.layers.iter().position(|layer| layer.chain_id == *chain_id)?;
+        let mut prefix = self.clone();
+        prefix.layers.truncate(top + 1);
+        Some(prefix)
+    }
+}
+
 /// One layer of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
