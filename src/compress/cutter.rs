@@ -136,13 +136,14 @@ impl<'a> Cutter<'a> {
     /// Cuts a compressed blob.
     pub(super) fn cut_stream(mut self, stream: &mut dyn Stream) -> Result<(), CutError> {
         loop {
-            let stop = if self.current.filled >= self.enough_for_block() {
-                Stop::AtBlocks
-            } else {
-                Stop::Never
+            let enough = self.enough_for_block();
+            // Up to there block ends are of no use, and the decoder is faster without stops.
+            let (stop, end) = match self.current.filled < enough {
+                true => (Stop::Never, enough),
+                false => (Stop::AtBlocks, self.current.output.len()),
             };
             let input = &self.current.input[self.decoded..];
-            let output = &mut self.current.output[self.current.filled..];
+            let output = &mut self.current.output[self.current.filled..end];
             let step = stream
                 .step(input, output, stop)
                 .map_err(|e| CutError::Decode(self.in_offset(), e))?;

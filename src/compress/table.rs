@@ -2,7 +2,9 @@
 //!
 //! - spans cover the uncompressed stream from 0 to `size` without gaps or overlaps; none is empty.
 //! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0.
-//! - a point's `out_offset` is the start of a span.
+//! - a point's `out_offset` is the start of a span, and no two points have the same.
+//! - the windows of deflate points lie one after the other in [`SpanTable::windows`], in the order of
+//!   their points.
 
 use super::DecodeError;
 
@@ -88,6 +90,19 @@ impl SpanTable {
             .zip(place(range.end))
             .and_then(|(start, end)| self.windows.get(start..end))
             .ok_or(DecodeError::Window("it is outside of the table"))
+    }
+
+    /// The bytes of the blob that decoding span `span` reads at most, those of the spans before it
+    /// under the same access point included; `None` if there is no such span.
+    pub fn compressed_range(&self, span: u32) -> Option<std::ops::Range<u64>> {
+        let span = self.spans.get(span as usize)?;
+        let point = self.points.get(span.point as usize)?;
+        let shared = match point.start {
+            Start::Deflate { bits: 1.., .. } => 1,
+            Start::Deflate { .. } | Start::Plain | Start::GzipMember | Start::ZstdFrame => 0,
+        };
+        let end = self.points.get(span.point as usize + 1).map_or(self.blob_size, |p| p.in_offset);
+        Some(point.in_offset.saturating_sub(shared)..end)
     }
 
     /// The largest distance in uncompressed bytes from an access point to the end of its last

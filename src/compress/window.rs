@@ -17,6 +17,8 @@ use super::DecodeError;
 const SYMBOLS: usize = 255;
 /// The level at which windows are packed: higher ones gain little on a few KiB.
 const LEVEL: i32 = 3;
+/// How many bytes are compared at once on the way to those that differ.
+const STRIDE: usize = 16;
 
 /// The start of the marks that begin with symbol `a`, in the sequence `0 | 0 1 | 0 2 | ... | 0 254
 /// | 1 | 1 2 | 1 3 | ...`.
@@ -133,35 +135,79 @@ impl Packer {
 
     /// Sets `kept` to the window with all that is not referred to zeroed; empty if all of it is.
     fn keep_referenced(&mut self, block: Block<'_>, produced: usize) {
-        let Self { kept, marks, output, .. } = self;
-        kept.clear();
-        let real = &block.output[..produced];
-        let found = &output[..produced];
+        self.kept.clear();
+        let (real, found) = (&block.output[..produced], &self.output[..produced]);
         if real == found {
             return;
         }
-        kept.resize(block.window.len(), 0);
-        let mut keep = |i: usize| {
-            if let (Some(k), Some(w)) = (kept.get_mut(i), block.window.get(i)) {
-                *k = *w;
-            }
-        };
-        let (mut last, mut last_real) = (0, 0);
-        for (real, found) in real.iter().zip(found) {
-            let mark = real ^ found;
-            if mark != 0
-                && let Some(i) = place(last, mark)
-                && block.window.get(i..i + 2) == Some(&[last_real, *real])
-            {
-                keep(i);
-                keep(i + 1);
-            }
-            (last, last_real) = (mark, *real);
+        self.kept.resize(block.window.len(), 0);
+        let mut trace = Trace { window: block.window, marks: &self.marks, kept: &mut self.kept };
+        trace.keep(block.window.len() - 1);
+        trace.follow(real, found);
+        if let (Some(real), Some(found)) = (real.last(), found.last()) {
+            trace.keep_all(*real, real ^ found);
         }
-        keep(block.window.len() - 1);
-        if last != 0 {
-            marks.iter().enumerate().filter(|(_, m)| **m == last).for_each(|(i, _)| keep(i));
+    }
+}
+
+/// Finds the places of a window that output was copied from.
+struct Trace<'a> {
+    window: &'a [u8],
+    marks: &'a [u8],
+    kept: &'a mut [u8],
+}
+
+impl Trace<'_> {
+    fn keep(&mut self, i: usize) {
+        if let (Some(kept), Some(byte)) = (self.kept.get_mut(i), self.window.get(i)) {
+            *kept = *byte;
         }
+    }
+
+    /// Keeps every place with this byte and this mark.
+    fn keep_all(&mut self, real: u8, mark: u8) {
+        for (i, places) in self.window.iter().zip(self.marks).enumerate() {
+            if places == (&real, &mark) {
+                self.kept[i] = real;
+            }
+        }
+    }
+
+    /// Keeps the places of all neighbours of which both are marked.
+    fn follow(&mut self, real: &[u8], found: &[u8]) {
+        // Of the byte before: itself, its mark, and where the one after it is in the window.
+        let (mut last_real, mut last_mark, mut next) = (0, 0, None);
+        for (real, found) in real.chunks(STRIDE).zip(found.chunks(STRIDE)) {
+            if real == found {
+                (last_mark, next) = (0, None);
+                continue;
+            }
+            for (real, found) in real.iter().zip(found) {
+                let mark = real ^ found;
+                next = self.step(next, (last_real, last_mark), (*real, mark));
+                (last_real, last_mark) = (*real, mark);
+            }
+        }
+    }
+
+    /// Keeps the place of one pair of neighbours, each a real byte and its mark, and returns the
+    /// place after it. `next` is where the second one is if it goes on where the first one was.
+    fn step(&mut self, next: Option<usize>, first: (u8, u8), second: (u8, u8)) -> Option<usize> {
+        if second.1 == 0 {
+            return None;
+        }
+        if let Some(i) = next.filter(|i| self.marks.get(*i) == Some(&second.1)) {
+            self.keep(i);
+            return Some(i + 1);
+        }
+        let i = place(first.1, second.1)?;
+        // The end of one match and the start of the next are neighbours by chance.
+        if self.window.get(i..i + 2) != Some(&[first.0, second.0]) {
+            return None;
+        }
+        self.keep(i);
+        self.keep(i + 1);
+        Some(i + 2)
     }
 }
 

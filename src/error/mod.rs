@@ -91,3 +91,9 @@ pub trait Classify: std::error::Error {
     /// The kind of this error.
     fn kind(&self) -> Kind;
 }
+
+impl Classify for std::convert::Infallible {
+    fn kind(&self) -> Kind {
+        match *self {}
+    }
+}
