@@ -15,10 +15,12 @@
 mod build;
 mod error;
 mod store;
+mod unpack;
 
 pub use build::{Progress, Quiet};
 pub use error::Error;
 pub use store::{Lazy, Store};
+pub use unpack::{UnpackError, unpack};
 
 use std::sync::Arc;
 

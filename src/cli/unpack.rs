@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::chain::unpack;
 use crate::error::{Classify, Kind};
 use crate::snapshot::{LABEL_REF, Labels, LazyLayer, Owner, Snapshotter, Usage};
 
@@ -29,7 +30,12 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
     let Some(top) = found.image.chain_id().cloned() else {
         return Err(Failure::new(Kind::InvalidArgument, "the image has no layers to unpack"));
     };
-    lazily(wire, args, &found)?;
+    if args.lazy {
+        lazily(wire, args, &found)?;
+    } else {
+        let backend = wire.snapshots(Chains::served(wire.config()))?;
+        unpack(&backend.snapshotter(Owner::CommandLine), &found.provider, &found.image)?;
+    }
     let unpacked = Unpacked { snapshot: top.to_string(), layers: found.image.layers.len() };
     out.show(&unpacked, |unpacked| format!("{}\n", unpacked.snapshot))
 }

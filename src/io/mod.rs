@@ -7,11 +7,13 @@ mod atomic;
 mod counting;
 mod file;
 mod section;
+mod verifying;
 
 pub use atomic::AtomicFile;
 pub use counting::CountingReader;
 pub use file::FileReader;
 pub use section::Section;
+pub use verifying::{Found, VerifyingReader};
 
 use std::io;
 use std::sync::Arc;
