@@ -43,7 +43,7 @@ pub enum Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A layer's table of contents breaks one of its invariants.
-    #[error("layer {layer}: {path}: {fault}")]
+    #[error("layer {}: {path}: {fault}", .layer + 1)]
     BrokenToc {
         /// The place of the layer, 0 at the bottom.
         layer: usize,
@@ -53,7 +53,7 @@ pub enum Error {
         fault: Fault,
     },
     /// A hard link to a path that the layers below do not have.
-    #[error("layer {layer}: {path} is a hard link to {target}, which no layer below has")]
+    #[error("layer {}: {path} is a hard link to {target}, which no layer below has", .layer + 1)]
     MissingTarget {
         /// The place of the layer, 0 at the bottom.
         layer: usize,
@@ -63,7 +63,7 @@ pub enum Error {
         target: LayerPath,
     },
     /// A hard link to a directory of the layers below.
-    #[error("layer {layer}: {path} is a hard link to {target}, which is a directory")]
+    #[error("layer {}: {path} is a hard link to {target}, which is a directory", .layer + 1)]
     LinkToDirectory {
         /// The place of the layer, 0 at the bottom.
         layer: usize,
