@@ -5,6 +5,7 @@
 mod diff;
 mod fixture;
 mod fuse;
+mod images;
 mod oracle;
 mod readers;
 mod watchdog;

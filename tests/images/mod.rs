@@ -1,0 +1,8 @@
+//! Whole images through the command line: what a user types, and the tree that is then there.
+
+mod bad_input;
+mod containers;
+mod corpus;
+mod layout;
+mod program;
+mod trees;
