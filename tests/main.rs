@@ -8,4 +8,5 @@ mod fuse;
 mod images;
 mod oracle;
 mod readers;
+mod registry;
 mod watchdog;

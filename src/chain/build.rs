@@ -83,7 +83,7 @@ fn index(
     let descriptor = &layer.descriptor;
     let digest = &descriptor.digest;
     let content = |source| Error::Content { digest: digest.clone(), source };
-    let blob = provider.open(descriptor).map_err(content)?;
+    let blob = provider.open_sequential(descriptor).map_err(content)?;
     let bar = progress.layer(&digest.short(), descriptor.size);
     let expected = Expected {
         digest: digest.clone(),

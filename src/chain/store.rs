@@ -188,7 +188,7 @@ impl Store {
         let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
         let lazy = Lazy::of(&table);
         let spans = BlobSpans::new(table, blob.clone());
-        let reader: Arc<dyn ReadAt> = if lazy.is_lazy() {
+        let reader: Arc<dyn ReadAt> = if lazy.is_lazy() && !provider.is_remote() {
             Arc::new(SpanReader::new(spans, number, self.memory.clone()))
         } else {
             let cached = self.disk()?.layer(digest, Arc::new(spans));

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::chain::{self, Chain, Store};
-use crate::content::Provider;
+use crate::content::{Provider, registry};
 use crate::digest::{ChainId, DiffId};
 use crate::error::Kind;
 use crate::fs::MountedTree;
@@ -23,6 +23,7 @@ use super::progress::Progress;
 pub(crate) struct Wire {
     config: Config,
     store: OnceCell<Store>,
+    registries: registry::Client,
 }
 
 /// An image that was found.
@@ -43,7 +44,8 @@ pub(crate) struct View {
 impl Wire {
     /// Nothing is built yet.
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, store: OnceCell::new() }
+        let registries = registry::Client::new(registry::Config::new(config.root.join("cache")));
+        Self { config, store: OnceCell::new(), registries }
     }
 
     /// The configuration.
@@ -70,7 +72,7 @@ impl Wire {
     /// The image that `text` names.
     pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
         let source: Source = text.parse()?;
-        let (provider, root) = image::open(&source)?;
+        let (provider, root) = image::open(&source, &self.registries)?;
         let platform = self.config.platform.as_deref().map(image::parse_platform).transpose()?;
         let image = image::resolve(&*provider, &root, platform.as_ref())?;
         Ok(Found { provider, image })
@@ -131,6 +133,7 @@ impl Wire {
             Source::Oci { path, .. }
             | Source::OciArchive { path, .. }
             | Source::DockerArchive { path, .. } => *path = std::path::absolute(&*path)?,
+            Source::Registry(_) => {}
         }
         Ok(source.to_string())
     }

@@ -3,6 +3,8 @@ use std::io;
 use crate::digest::Digest;
 use crate::error::{Classify, Kind};
 
+use super::registry;
+
 /// Why content could not be had or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,6 +64,9 @@ pub enum Error {
         /// How long was waited, in seconds.
         seconds: u64,
     },
+    /// A registry does not give or take it.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
     /// A read or write failed.
     #[error("{object}: {source}")]
     Io {
@@ -79,6 +84,12 @@ impl Error {
     }
 }
 
+impl From<registry::Error> for Error {
+    fn from(e: registry::Error) -> Self {
+        Self::Registry(Box::new(e))
+    }
+}
+
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -87,6 +98,7 @@ impl Classify for Error {
             Error::TooLarge { .. } => Kind::ResourceExhausted,
             Error::BadStore { .. } => Kind::InvalidArgument,
             Error::Locked { .. } => Kind::DeadlineExceeded,
+            Error::Registry(e) => e.kind(),
             Error::Io { source, .. } => Kind::of_io(source),
         }
     }

@@ -8,6 +8,7 @@
 //! | [`Layout`] | a folder in the OCI image layout | yes |
 //! | [`OciArchive`] | the same layout in a tar, in place | |
 //! | [`DockerImage`] | one image of a [`DockerArchive`] (`docker save`), in place | |
+//! | [`registry::Repository`] | a repository of a registry, by ranges | yes |
 //!
 //! Every provider passes the [`conformance`] suite.
 
@@ -21,6 +22,7 @@ mod layout;
 mod members;
 mod oci_archive;
 mod provider;
+pub mod registry;
 
 pub(crate) use descriptor::null_is_default;
 pub use descriptor::{Descriptor, Platform};

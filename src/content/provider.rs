@@ -20,6 +20,21 @@ pub trait Provider: Send + Sync {
     /// [`Error::NotFound`], [`Error::SizeMismatch`] or [`Error::Io`].
     fn open(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, Error>;
 
+    /// As [`Provider::open`], for content that is read once, from front to back: a remote store
+    /// then fetches ahead.
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::open`].
+    fn open_sequential(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, Error> {
+        self.open(descriptor)
+    }
+
+    /// Whether reads go over a network, so that what is read is worth keeping on disk.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// The whole content of a document, checked against its digest.
     ///
     /// # Errors
@@ -59,6 +74,12 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
     }
     fn open(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, Error> {
         (**self).open(descriptor)
+    }
+    fn open_sequential(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, Error> {
+        (**self).open_sequential(descriptor)
+    }
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
     }
     fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         (**self).read(descriptor)

@@ -151,7 +151,7 @@ fn transfer(
         writer.write_all(rest.unwrap_or_default()).map_err(failed(to.name()))?;
         return Ok(());
     }
-    let mut reader = Cursor::at(from.open(descriptor)?, writer.written());
+    let mut reader = Cursor::at(from.open_sequential(descriptor)?, writer.written());
     let mut buf = vec![0; COPY_CHUNK.min(usize::try_from(descriptor.size).unwrap_or(COPY_CHUNK))];
     observer(descriptor, Progress::Bytes(writer.written()));
     while writer.written() < descriptor.size {

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
+use crate::content::registry::Client;
 use crate::content::{
-    Descriptor, DockerArchive, DockerImage, Layout, OciArchive, Provider, REF_NAME,
+    self, Descriptor, DockerArchive, DockerImage, Layout, OciArchive, Provider, REF_NAME,
 };
 use crate::digest::Digest;
 
@@ -11,13 +12,14 @@ use super::{Error, Index, MAX_INDEX_DEPTH, Selector, Source};
 /// The annotation that holds the whole name of an image in layouts that containerd writes.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
-/// The store that holds the image `source`, and the descriptor of its manifest or index.
+/// The store that holds the image `source`, and the descriptor of its manifest or index. A registry
+/// is reached through `client`, which is asked for nothing else.
 ///
 /// # Errors
 ///
 /// [`Error::Content`] where the store cannot be opened; [`Error::NoSuchName`] and
 /// [`Error::Ambiguous`], which list what there is.
-pub fn open(source: &Source) -> Result<(Arc<dyn Provider>, Descriptor), Error> {
+pub fn open(source: &Source, client: &Client) -> Result<(Arc<dyn Provider>, Descriptor), Error> {
     match source {
         Source::Oci { path, select } => {
             let layout = Layout::open(path)?;
@@ -33,6 +35,11 @@ pub fn open(source: &Source) -> Result<(Arc<dyn Provider>, Descriptor), Error> {
             let image = pick_docker(&DockerArchive::open(path)?, source, select)?;
             let root = image.root().clone();
             Ok((Arc::new(image), root))
+        }
+        Source::Registry(reference) => {
+            let repository = client.repository(reference).map_err(content::Error::from)?;
+            let root = repository.resolve().map_err(content::Error::from)?;
+            Ok((Arc::new(repository), root))
         }
     }
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::content::registry::{ParseReferenceError, Reference};
 use crate::digest::Digest;
 
 /// Where an image is, as a user writes it.
@@ -10,6 +11,7 @@ use crate::digest::Digest;
 /// oci:DIR[:TAG|@DIGEST]
 /// oci-archive:FILE[:TAG|@DIGEST]
 /// docker-archive:FILE[:TAG|@IMAGE-ID]
+/// docker://[HOST/]REPOSITORY[:TAG][@DIGEST]
 /// ```
 ///
 /// The path ends at the first colon, so a path with a colon in it cannot be written; a tag may
@@ -37,6 +39,8 @@ pub enum Source {
         /// Which image of it.
         select: Selector,
     },
+    /// A registry.
+    Registry(Reference),
 }
 
 /// Which image of a store is meant.
@@ -55,8 +59,8 @@ pub enum Selector {
 pub enum ParseSourceError {
     /// It does not begin with a transport.
     #[error(
-        "image {0:?} does not say where it is: expected oci:DIR, oci-archive:FILE or \
-         docker-archive:FILE"
+        "image {0:?} does not say where it is: expected oci:DIR, oci-archive:FILE, \
+         docker-archive:FILE or docker://REFERENCE"
     )]
     NoTransport(String),
     /// There is nothing where the path should be.
@@ -73,6 +77,9 @@ pub enum ParseSourceError {
         /// What is wrong with the digest.
         source: crate::digest::ParseError,
     },
+    /// What follows `docker://` is no reference.
+    #[error(transparent)]
+    BadReference(#[from] ParseReferenceError),
 }
 
 impl crate::error::Classify for ParseSourceError {
@@ -87,6 +94,9 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, ParseSourceError> {
         let no_transport = || ParseSourceError::NoTransport(text.to_owned());
         let (transport, rest) = text.split_once(':').ok_or_else(no_transport)?;
+        if let ("docker", Some(reference)) = (transport, rest.strip_prefix("//")) {
+            return Ok(Source::Registry(reference.parse()?));
+        }
         if !["oci", "oci-archive", "docker-archive"].contains(&transport) {
             return Err(no_transport());
         }
@@ -128,6 +138,7 @@ impl fmt::Display for Source {
             Source::Oci { path, select } => ("oci", path, select),
             Source::OciArchive { path, select } => ("oci-archive", path, select),
             Source::DockerArchive { path, select } => ("docker-archive", path, select),
+            Source::Registry(reference) => return write!(f, "docker://{reference}"),
         };
         write!(f, "{transport}:{}", path.display())?;
         match select {
@@ -163,12 +174,18 @@ mod tests {
             assert_eq!(source.to_string(), text);
             let (Source::Oci { path: p, select: s }
             | Source::OciArchive { path: p, select: s }
-            | Source::DockerArchive { path: p, select: s }) = source;
+            | Source::DockerArchive { path: p, select: s }) = source
+            else {
+                panic!("{text} is {source:?}")
+            };
             assert_eq!((p.to_str().unwrap(), s), (path, select), "{text}");
         }
         let text = format!("oci:dir@{digest}");
         let expected = Source::Oci { path: "dir".into(), select: Selector::Digest(digest) };
         assert_eq!(text.parse(), Ok(expected));
+        let source: Source = "docker://localhost:5000/app:1".parse().unwrap();
+        assert_eq!(source.to_string(), "docker://localhost:5000/app:1");
+        assert!(matches!(source, Source::Registry(_)));
     }
 
     #[test]
@@ -180,11 +197,13 @@ mod tests {
         assert!(error("oci::tag").contains("no path"));
         assert!(error("oci:dir:").contains("ends in a colon"));
         assert!(error("oci:dir@sha256:12").contains("hex"));
+        assert!(error("docker:app").contains("docker://"));
+        assert!(error("docker://").contains("no valid repository"));
     }
 
     proptest::proptest! {
         #[test]
-        fn what_parses_prints_back_to_the_same(text in "(oci|oci-archive|docker-archive|x):[a-z0-9/:@.]{0,20}") {
+        fn what_parses_prints_back_to_the_same(text in "(oci|oci-archive|docker-archive|docker|x):(//)?[a-z0-9/:@.]{0,20}") {
             if let Ok(source) = text.parse::<Source>() {
                 proptest::prop_assert_eq!(source.to_string().parse::<Source>().unwrap(), source);
             }

@@ -1,10 +1,15 @@
 use super::super::fixture::Fixture;
 use super::*;
+use crate::content::registry::Config;
 use crate::image::resolve;
+
+fn client() -> Client {
+    Client::new(Config::new(std::env::temp_dir()))
+}
 
 fn select(f: &Fixture, select: &str) -> Result<Descriptor, Error> {
     let source = format!("oci:{}{select}", f.layout.path().display());
-    super::open(&source.parse().unwrap()).map(|(_, root)| root)
+    super::open(&source.parse().unwrap(), &client()).map(|(_, root)| root)
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn a_layout_in_a_tar_is_the_same_image() {
     builder.append_dir_all(".", f.layout.path()).unwrap();
     builder.finish().unwrap();
     let source = format!("oci-archive:{}:v1", file.display());
-    let (store, root) = super::open(&source.parse().unwrap()).unwrap();
+    let (store, root) = super::open(&source.parse().unwrap(), &client()).unwrap();
     let there = resolve(&*store, &root, None).unwrap();
     let here = resolve(&f.layout, &image, None).unwrap();
     assert_eq!(there.layers, here.layers);

@@ -1,0 +1,382 @@
+//! containerd's registry host folders: `certs.d/HOST/hosts.toml` (containerd `docs/hosts.md`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use url::Url;
+
+use super::Error;
+
+/// The largest `hosts.toml` that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// Where `docker.io`, a name for people, answers.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// One server to ask, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HostSpec {
+    /// The base of all requests, `/v2` included, without a slash at the end.
+    pub(super) base: Url,
+    /// Whether it stands in for another registry.
+    pub(super) mirror: bool,
+    pub(super) pull: bool,
+    pub(super) resolve: bool,
+    pub(super) push: bool,
+    /// Certificates of authorities, PEM files.
+    pub(super) ca: Vec<PathBuf>,
+    /// The certificate to show, and its key where that is in a file of its own.
+    pub(super) client: Option<(PathBuf, Option<PathBuf>)>,
+    pub(super) skip_verify: bool,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    server: Option<String>,
+    /// In the order of the file, which is the order of trying.
+    #[serde(default)]
+    host: BTreeMap<Spanned<String>, Entry>,
+    #[serde(flatten)]
+    own: Entry,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    capabilities: Option<Vec<String>>,
+    #[serde(default)]
+    ca: Option<OneOrMany>,
+    #[serde(default)]
+    client: Option<Client>,
+    #[serde(default)]
+    skip_verify: bool,
+    #[serde(default)]
+    override_path: bool,
+    #[serde(default)]
+    header: BTreeMap<String, OneOrMany>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Client {
+    One(String),
+    Pairs(Vec<Vec<String>>),
+    Many(Vec<String>),
+}
+
+/// The servers for `host`, best first, as the first of `folders` that knows it says; the registry
+/// itself is the last. `plain` says that the registry speaks HTTP without TLS.
+pub(super) fn lookup(folders: &[PathBuf], host: &str, plain: bool) -> Result<Vec<HostSpec>, Error> {
+    for folder in folders {
+        for name in folder_names(host) {
+            let folder = folder.join(name);
+            if let Some(text) = read(&folder.join("hosts.toml"))? {
+                return parse(host, plain, &folder, &text)
+                    .map_err(|reason| Error::BadHosts { path: folder.join("hosts.toml"), reason });
+            }
+            if folder.is_dir() {
+                return Ok(vec![docker_certs(host, plain, &folder)?]);
+            }
+        }
+    }
+    let entry = Entry::default().spec(origin(host, plain), false, Path::new(""));
+    Ok(vec![entry.map_err(|reason| Error::BadHosts { path: host.into(), reason })?])
+}
+
+/// The folders that may be about `host`, best first.
+fn folder_names(host: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Some((name, port)) = host.rsplit_once(':')
+        && port.bytes().all(|b| b.is_ascii_digit())
+    {
+        names.push(format!("{name}_{port}_"));
+    }
+    names.extend([host.to_owned(), "_default".to_owned()]);
+    names
+}
+
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    let failed = |e| Error::io(path.display())(e);
+    match fs::metadata(path) {
+        Ok(meta) if meta.len() > MAX_FILE => {
+            let reason = format!("it has more than {MAX_FILE} bytes");
+            Err(Error::BadHosts { path: path.to_owned(), reason })
+        }
+        Ok(_) => fs::read_to_string(path).map(Some).map_err(failed),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// What docker keeps beside a host: `*.crt` are authorities, `*.cert` and `*.key` show who we are.
+fn docker_certs(host: &str, plain: bool, folder: &Path) -> Result<HostSpec, Error> {
+    let failed = |e| Error::io(folder.display())(e);
+    let mut ca = Vec::new();
+    let mut client = None;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("crt") => ca.push(path),
+            Some("cert") => client = Some((path.clone(), Some(path.with_extension("key")))),
+            _ => {}
+        }
+    }
+    ca.sort();
+    let spec = Entry::default().spec(origin(host, plain), false, folder);
+    let spec = spec.map_err(|reason| Error::BadHosts { path: folder.to_owned(), reason })?;
+    Ok(HostSpec { ca, client, ..spec })
+}
+
+/// The servers that the text of a `hosts.toml` in `folder` names for `host`.
+pub(super) fn parse(
+    host: &str,
+    plain: bool,
+    folder: &Path,
+    text: &str,
+) -> Result<Vec<HostSpec>, String> {
+    // Not the parser's whole text: that quotes the line, which may be a header with a secret.
+    let file: File = toml::from_str(text).map_err(|e| {
+        let line = e.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        format!("line {line}: {}", e.message())
+    })?;
+    let mut mirrors: Vec<_> = file.host.into_iter().collect();
+    mirrors.sort_by_key(|(name, _)| name.span().start);
+    let own = origin(host, plain);
+    let mut specs = Vec::with_capacity(mirrors.len() + 1);
+    for (name, entry) in mirrors {
+        let url = with_scheme(name.get_ref(), false);
+        let mirror = !same_host(&url, &own);
+        specs.push(entry.spec(url, mirror, folder)?);
+    }
+    let server = file.server.map_or_else(|| own.clone(), |server| with_scheme(&server, plain));
+    let mirror = !same_host(&server, &own) && !same_host(&server, &format!("https://{host}"));
+    let server = file.own.spec(server, mirror, folder)?;
+    if specs.iter().all(|spec| spec.base != server.base) {
+        specs.push(server);
+    }
+    Ok(specs)
+}
+
+fn same_host(a: &str, b: &str) -> bool {
+    let host = |s: &str| Url::parse(s).ok().map(|u| (u.host_str().map(str::to_owned), u.port()));
+    host(a) == host(b)
+}
+
+/// Where the registry `host` itself answers.
+fn origin(host: &str, plain: bool) -> String {
+    let host = if host == "docker.io" { DOCKER_HUB } else { host };
+    with_scheme(host, plain)
+}
+
+fn with_scheme(server: &str, plain: bool) -> String {
+    if server.contains("://") {
+        return server.to_owned();
+    }
+    let scheme = if plain || is_loopback(server) { "http" } else { "https" };
+    format!("{scheme}://{server}")
+}
+
+/// Whether `host[:port]` is this machine.
+fn is_loopback(host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+impl Entry {
+    fn spec(self, url: String, mirror: bool, folder: &Path) -> Result<HostSpec, String> {
+        let mut base = Url::parse(&url).map_err(|e| format!("a server address: {e}"))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err("a server address that is not of HTTP".to_owned());
+        }
+        if base.host_str() == Some("docker.io") {
+            base.set_host(Some(DOCKER_HUB)).map_err(|e| e.to_string())?;
+        }
+        if base.query().is_some() || base.fragment().is_some() || !base.username().is_empty() {
+            return Err("a server address with a user, query or fragment".to_owned());
+        }
+        let path = base.path().trim_end_matches('/').to_owned();
+        if self.override_path || path.ends_with("/v2") {
+            base.set_path(&path);
+        } else {
+            base.set_path(&format!("{path}/v2"));
+        }
+        let can = |what: &str| {
+            self.capabilities.as_ref().is_none_or(|list| list.iter().any(|c| c == what))
+        };
+        let (pull, resolve, push) = (can("pull"), can("resolve"), can("push"));
+        let mut headers = Vec::new();
+        for (name, values) in self.header {
+            headers.extend(values.into_vec().into_iter().map(|value| (name.clone(), value)));
+        }
+        Ok(HostSpec {
+            base,
+            mirror,
+            pull,
+            resolve,
+            push,
+            ca: self
+                .ca
+                .map_or_else(Vec::new, OneOrMany::into_vec)
+                .iter()
+                .map(|p| folder.join(p))
+                .collect(),
+            client: self.client.and_then(|client| client.files(folder)),
+            skip_verify: self.skip_verify,
+            headers,
+        })
+    }
+}
+
+impl Client {
+    /// The certificate and key; of several the first, as there is one connection to show it on.
+    fn files(self, folder: &Path) -> Option<(PathBuf, Option<PathBuf>)> {
+        let files = match self {
+            Client::One(one) => vec![one],
+            Client::Many(many) => many,
+            Client::Pairs(pairs) => pairs.into_iter().next()?,
+        };
+        let mut files = files.into_iter().map(|file| folder.join(file));
+        let cert = files.next()?;
+        Some((cert, files.next()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bases(specs: &[HostSpec]) -> Vec<&str> {
+        specs.iter().map(|s| s.base.as_str()).collect()
+    }
+
+    #[test]
+    fn mirrors_come_in_the_order_of_the_file_and_the_server_last() {
+        let text = r#"
+            server = "https://registry.example"
+            [host."https://z.example"]
+              capabilities = ["pull"]
+              ca = "z.crt"
+              skip_verify = true
+              [host."https://z.example".header]
+                X-Team = ["a", "b"]
+            [host."http://a.example:5000/prefix"]
+              ca = ["/etc/a.crt", "b.crt"]
+              client = [["c.crt", "c.key"]]
+            [host."https://m.example/custom/path"]
+              override_path = true
+        "#;
+        let specs = parse("registry.example", false, Path::new("/d"), text).unwrap();
+        assert_eq!(
+            bases(&specs),
+            [
+                "https://z.example/v2",
+                "http://a.example:5000/prefix/v2",
+                "https://m.example/custom/path",
+                "https://registry.example/v2",
+            ]
+        );
+        let [z, a, _, server] = &specs[..] else { panic!() };
+        assert!(z.mirror && z.pull && !z.resolve && !z.push && z.skip_verify);
+        assert_eq!(z.ca, [Path::new("/d/z.crt")]);
+        assert_eq!(z.headers, [("X-Team".into(), "a".into()), ("X-Team".into(), "b".into())]);
+        assert_eq!(a.ca, [Path::new("/etc/a.crt"), Path::new("/d/b.crt")]);
+        assert_eq!(a.client, Some(("/d/c.crt".into(), Some("/d/c.key".into()))));
+        assert!(!server.mirror && server.push && server.resolve);
+    }
+
+    #[test]
+    fn a_registry_without_a_folder_is_asked_itself() {
+        let specs = |host, plain| lookup(&[], host, plain).unwrap();
+        assert_eq!(bases(&specs("docker.io", false)), ["https://registry-1.docker.io/v2"]);
+        assert_eq!(bases(&specs("r.example:5000", false)), ["https://r.example:5000/v2"]);
+        assert_eq!(bases(&specs("r.example:5000", true)), ["http://r.example:5000/v2"]);
+        for host in ["localhost", "127.0.0.1:5000", "[::1]:5000", "x.localhost"] {
+            assert!(bases(&specs(host, false))[0].starts_with("http://"), "{host}");
+        }
+        assert!(bases(&specs("127.0.0.1.example", false))[0].starts_with("https://"));
+    }
+
+    #[test]
+    fn folders_are_found_by_host_port_and_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, server: &str| {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("hosts.toml"), format!("server = \"{server}\""))
+                .unwrap();
+        };
+        write("a.example_5000_", "http://one");
+        write("a.example:5001", "http://two");
+        write("_default", "http://rest");
+        let folders = [dir.path().join("none"), dir.path().to_owned()];
+        for (host, base) in [
+            ("a.example:5000", "http://one/v2"),
+            ("a.example:5001", "http://two/v2"),
+            ("b.example", "http://rest/v2"),
+        ] {
+            let specs = lookup(&folders, host, false).unwrap();
+            assert_eq!(bases(&specs), [base]);
+            assert!(specs[0].mirror);
+        }
+    }
+
+    #[test]
+    fn docker_folders_of_certificates_count_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("r.example");
+        fs::create_dir(&folder).unwrap();
+        for file in ["ca.crt", "client.cert", "client.key"] {
+            fs::write(folder.join(file), "").unwrap();
+        }
+        let specs = lookup(&[dir.path().to_owned()], "r.example", false).unwrap();
+        assert_eq!(specs[0].ca, [folder.join("ca.crt")]);
+        let client = (folder.join("client.cert"), Some(folder.join("client.key")));
+        assert_eq!(specs[0].client, Some(client));
+    }
+
+    #[test]
+    fn broken_files_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("r.example");
+        fs::create_dir(&folder).unwrap();
+        for text in [
+            "x = [",
+            "server = 5",
+            "server = \"http://\"",
+            "[host.\"ftp://x\"]\n",
+            "server = \"https://user:hunter2@x\"",
+        ] {
+            fs::write(folder.join("hosts.toml"), text).unwrap();
+            let error = lookup(&[dir.path().to_owned()], "r.example", false).unwrap_err();
+            assert!(error.to_string().contains("hosts.toml"), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::content::provider::check_size;
+use crate::content::{self, Descriptor, Provider};
+use crate::digest::Digest;
+use crate::io::ReadAt;
+
+use super::ahead::Ahead;
+use super::blob::{Blob, BlobReader};
+use super::client::Shared;
+use super::endpoint::Endpoint;
+use super::manifests::{self, Document};
+use super::{Error, Reference};
+
+/// How many documents are kept in memory.
+const KEPT_DOCUMENTS: usize = 64;
+
+/// One repository of a registry as a content store. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) servers: Vec<Arc<Endpoint>>,
+    pub(super) reference: Reference,
+    name: String,
+    /// What was just fetched is asked for again soon: a tag is resolved, then its manifest read.
+    documents: Mutex<HashMap<Digest, Arc<Vec<u8>>>>,
+    /// Readers of one blob share what they know of it.
+    blobs: Mutex<HashMap<(Digest, u64), Weak<Blob>>>,
+}
+
+impl Repository {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        servers: Vec<Arc<Endpoint>>,
+        reference: Reference,
+    ) -> Self {
+        let name = format!("docker://{}/{}", reference.host(), reference.repository());
+        let (documents, blobs) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { shared, servers, reference, name, documents, blobs }))
+    }
+
+    /// The reference it was made from.
+    pub fn reference(&self) -> &Reference {
+        &self.0.reference
+    }
+
+    /// The descriptor of what the reference names; its digest counts before its tag.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], and whatever the network and the registry answer.
+    pub fn resolve(&self) -> Result<Descriptor, Error> {
+        let reference = &self.0.reference;
+        let document = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => self.0.clone().fetch(&digest.to_string(), Some(digest.clone()))?,
+            (None, tag) => self.0.clone().fetch(tag.unwrap_or("latest"), None)?,
+        };
+        Ok(document)
+    }
+
+    /// The manifests whose subject is `digest`, those of type `artifact_type` if it is given
+    /// (OCI distribution specification, "Listing Referrers"), through the tag scheme where the
+    /// registry has no such list.
+    ///
+    /// # Errors
+    ///
+    /// What the network and the registry answer; having none is no error.
+    pub fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let (inner, digest) = (self.0.clone(), digest.clone());
+        let wanted = artifact_type.map(str::to_owned);
+        self.0.shared.driver.run(async move { inner.referrers(&digest, wanted.as_deref()).await })
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Arc<Blob> {
+        let mut blobs = self.0.blobs.lock();
+        let key = (descriptor.digest.clone(), descriptor.size);
+        if let Some(blob) = blobs.get(&key).and_then(Weak::upgrade) {
+            return blob;
+        }
+        blobs.retain(|_, blob| blob.strong_count() > 0);
+        let servers = self.0.servers_for(|spec| spec.pull);
+        let (shared, reference) = (self.0.shared.clone(), &self.0.reference);
+        let blob = Arc::new(Blob::new(shared, servers, reference, descriptor));
+        blobs.insert(key, Arc::downgrade(&blob));
+        blob
+    }
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, content::Error> {
+        let digest = &descriptor.digest;
+        let kept = self.0.kept(digest);
+        let data = match kept {
+            Some(data) => data,
+            None => {
+                let fetched = self.0.clone().fetch(&digest.to_string(), Some(digest.clone()));
+                fetched.map_err(|e| self.convert(e, digest))?;
+                self.0.kept(digest).ok_or_else(|| self.convert(Error::Stopped, digest))?
+            }
+        };
+        check_size(&self.0.name, descriptor, data.len() as u64)?;
+        Ok(data)
+    }
+
+    /// An error of the registry as one of a content store.
+    pub(super) fn convert(&self, error: Error, digest: &Digest) -> content::Error {
+        let store = self.0.name.clone();
+        if let Error::NotFound { .. } = error {
+            return content::Error::NotFound { digest: digest.clone(), store };
+        }
+        if let Error::DigestMismatch { expected, found, .. } = error {
+            return content::Error::DigestMismatch { expected, found, store };
+        }
+        content::Error::Registry(Box::new(error))
+    }
+}
+
+impl Provider for Repository {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, content::Error> {
+        if manifests::is_document(&descriptor.media_type) {
+            return self.document(descriptor);
+        }
+        Ok(Arc::new(BlobReader(self.blob(descriptor))))
+    }
+
+    fn open_sequential(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, content::Error> {
+        if manifests::is_document(&descriptor.media_type) {
+            return self.document(descriptor);
+        }
+        Ok(Arc::new(Ahead::new(self.blob(descriptor))))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+}
+
+impl Inner {
+    /// The servers whose configuration allows something.
+    pub(super) fn servers_for(
+        &self,
+        allows: impl Fn(&super::hosts::HostSpec) -> bool,
+    ) -> Vec<Arc<Endpoint>> {
+        self.servers.iter().filter(|server| allows(&server.spec)).cloned().collect()
+    }
+
+    /// Fetches a manifest or index by tag or digest, keeps it, and gives its descriptor.
+    fn fetch(self: Arc<Self>, name: &str, digest: Option<Digest>) -> Result<Descriptor, Error> {
+        let (inner, name) = (self.clone(), name.to_owned());
+        let document = self
+            .shared
+            .driver
+            .run(async move { inner.fetch_document(&name, digest.as_ref()).await })?;
+        let Document { media_type, digest, data } = document;
+        let size = data.len() as u64;
+        self.keep(digest.clone(), data);
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    fn kept(&self, digest: &Digest) -> Option<Arc<Vec<u8>>> {
+        self.documents.lock().get(digest).cloned()
+    }
+
+    fn keep(&self, digest: Digest, data: Vec<u8>) {
+        let mut documents = self.documents.lock();
+        if documents.len() >= KEPT_DOCUMENTS {
+            documents.clear();
+        }
+        documents.insert(digest, Arc::new(data));
+    }
+}

@@ -1,0 +1,1 @@
+//! The registry that Debian has, filled by skopeo.
