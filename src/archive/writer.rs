@@ -268,6 +268,9 @@ fn header(
     header.mode(metadata.mode.into()).map_err(header_error)?;
     header.uid(metadata.uid.into()).map_err(header_error)?;
     header.gid(metadata.gid.into()).map_err(header_error)?;
+    // Some readers take an empty number field for a broken one.
+    header.size(0).map_err(header_error)?;
+    header.device(0, 0).map_err(header_error)?;
     set_mtime(&mut header, metadata.mtime)?;
     set_xattrs(&mut header, path, metadata)?;
     Ok(header)

@@ -98,6 +98,9 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// A merged tree could not be read.
+    #[error(transparent)]
+    Tree(#[from] crate::tree::Error),
     /// The layer could not be written.
     #[error("layer: {0}")]
     Write(#[from] TarWriteError),
@@ -119,6 +122,7 @@ impl Classify for Error {
             Error::Stream(e) | Error::Io { source: e, .. } => Kind::of_io(e),
             Error::Archive(e) => e.kind(),
             Error::Path(e) => e.kind(),
+            Error::Tree(e) => e.kind(),
             Error::Write(e) => e.kind(),
             Error::Whiteout { .. }
             | Error::LinkTarget { .. }

@@ -1,6 +1,8 @@
-//! Layers to files and back: [`apply`] a layer to a folder or an overlay's upper folder.
+//! Layers to files and back: [`apply`] a layer to a folder or to the upper folder of an overlay,
+//! compare two trees ([`compare_folders`], [`compare_overlay`]) to a layer.
 
 mod apply;
+mod compare;
 mod error;
 mod lowers;
 mod metadata;
@@ -8,5 +10,8 @@ mod stream;
 mod target;
 
 pub use apply::{Applied, ApplyOptions, apply};
+pub use compare::{
+    CompareOptions, EmptyTree, Inode, LowerTree, compare_folders, compare_overlay, lower_folders,
+};
 pub use error::Error;
 pub use target::Target;

@@ -105,11 +105,11 @@ impl Stack {
 /// An overlay of `lowers`, the top one first, that is mounted nowhere.
 pub fn mount_overlay(lowers: &[PathBuf], scratch: &Path) -> DetachedMount {
     let context = Context::open("overlay").unwrap();
-    let empty = scratch.join("empty");
-    fs::create_dir_all(&empty).unwrap();
     // One folder alone is no overlay.
+    let empty = ["empty", "empty2"].map(|name| scratch.join(name));
+    empty.iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
     let joined: Vec<&str> =
-        lowers.iter().chain([&empty]).map(|path| path.to_str().unwrap()).collect();
+        lowers.iter().chain(&empty).map(|path| path.to_str().unwrap()).collect();
     context.string("lowerdir", joined.join(":")).unwrap();
     context.create(Attributes::empty()).unwrap()
 }

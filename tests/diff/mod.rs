@@ -3,6 +3,9 @@
 mod apply;
 mod archive;
 mod breakouts;
+mod diff_tar;
 mod fixture;
 mod order;
+mod round_trip;
+mod suite;
 mod tree;

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+
 /// Something done to a tree; paths are below its root.
 #[derive(Debug, Clone)]
 pub enum Op {
@@ -12,6 +14,11 @@ pub enum Op {
     CreateDir(&'static str, u32),
     Symlink(&'static str, &'static str),
     Link(&'static str, &'static str),
+    Remove(&'static str),
+    RemoveAll(&'static str),
+    Rename(&'static str, &'static str),
+    Chmod(&'static str, u32),
+    CreateSocket(&'static str),
 }
 
 /// Does `ops` to the tree at `root`, one after the other.
@@ -37,7 +44,45 @@ fn do_one(root: &Path, op: &Op) {
         }
         Op::Symlink(target, path) => std::os::unix::fs::symlink(target, at(path)).unwrap(),
         Op::Link(old, new) => fs::hard_link(at(old), at(new)).unwrap(),
+        Op::Remove(path) if at(path).is_dir() => fs::remove_dir(at(path)).unwrap(),
+        Op::Remove(path) => fs::remove_file(at(path)).unwrap(),
+        Op::RemoveAll(path) => fs::remove_dir_all(at(path)).unwrap(),
+        Op::Rename(old, new) => fs::rename(at(old), at(new)).unwrap(),
+        Op::Chmod(path, bits) => mode(&at(path), *bits),
+        Op::CreateSocket(path) => {
+            drop(std::os::unix::net::UnixListener::bind(at(path)).unwrap());
+        }
     }
+}
+
+/// Copies the tree at `from` to the folder `to` with everything that a layer keeps, by `cp`.
+pub fn copy(from: &Path, to: &Path) {
+    // A mount that is nowhere is reached through a descriptor of this process.
+    let own = format!("/proc/{}/", std::process::id());
+    let inside = format!("{}/.", from.to_str().unwrap()).replace("/proc/self/", &own);
+    let status = std::process::Command::new("cp").arg("-a").arg(inside).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
+/// Sets the time of everything in the tree, so that two trees can be compared.
+pub fn set_times(root: &Path, secs: i64) {
+    let time = Timespec { tv_sec: secs, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    for path in walk(root) {
+        rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    }
+}
+
+/// All paths of the tree, children before their folder, the root last.
+pub fn walk(root: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    if fs::symlink_metadata(root).unwrap().is_dir() {
+        for entry in fs::read_dir(root).unwrap() {
+            all.extend(walk(&entry.unwrap().path()));
+        }
+    }
+    all.push(root.to_owned());
+    all
 }
 
 /// The path `path` inside of `root`, links followed as after `chroot`.
