@@ -1,5 +1,6 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
 
+pub mod descriptor;
 mod dir;
 mod extents;
 pub mod inflate;
