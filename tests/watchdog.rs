@@ -103,3 +103,12 @@ fn abort(connection: Option<String>) {
     // Not there: the connection has ended already.
     let _ = std::fs::write(file, "1");
 }
+
+/// Waits until `condition` holds; a test that waits for what never comes fails.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

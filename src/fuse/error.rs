@@ -61,6 +61,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A live connection could not be handed or taken over.
+    #[error("taking over {}: {source}", path.display())]
+    TakeOver {
+        /// The mount point.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The control filesystem of FUSE connections is out of reach.
     #[error("connection {connection}: {}: {source}", path.display())]
     Control {
@@ -83,6 +91,7 @@ impl Classify for Error {
             | Error::Mount { source, .. }
             | Error::Unmount { source, .. }
             | Error::Serve { source, .. }
+            | Error::TakeOver { source, .. }
             | Error::Control { source, .. } => Kind::of_io(source),
         }
     }

@@ -23,6 +23,7 @@ mod options;
 mod session;
 mod settle;
 mod stats;
+mod takeover;
 mod unmount;
 
 pub use connection::abort;
@@ -32,4 +33,5 @@ pub use negotiate::Offer;
 pub use options::Options;
 pub use session::{Mounted, mount};
 pub use stats::{Counter, Stats};
+pub use takeover::{Handover, take_over};
 pub use unmount::unmount;

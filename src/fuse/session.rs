@@ -1,6 +1,7 @@
 //! Mounting and serving.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -16,6 +17,7 @@ use super::adapter::Adapter;
 use super::miss::MissPool;
 use super::negotiate::{Negotiated, Offer};
 use super::settle::Settle;
+use super::takeover::Handover;
 use super::unmount::{How, unmount_connection};
 use super::{Error, Options, Stats, connection};
 
@@ -34,6 +36,7 @@ pub struct Mounted {
     connection: u32,
     stats: Arc<Stats>,
     negotiated: Arc<Negotiated>,
+    device: OwnedFd,
     ended: Mutex<Receiver<io::Result<()>>>,
     unmounted: bool,
 }
@@ -52,32 +55,15 @@ pub fn mount(fs: Arc<Filesystem>, mountpoint: &Path, options: &Options) -> Resul
     let path = mountpoint
         .canonicalize()
         .map_err(|source| Error::MountPoint { path: mountpoint.to_owned(), source })?;
-    let stats = Arc::new(Stats::default());
-    let negotiated = Arc::new(Negotiated::default());
-    let settle = Arc::new(Settle::new());
-    let adapter = || Adapter {
-        fs: fs.clone(),
-        options: options.clone(),
-        stats: stats.clone(),
-        misses: MissPool::new(options.misses.clone()),
-        settle: settle.clone(),
-        negotiated: negotiated.clone(),
-    };
-    let session = start(&path, options, adapter)?;
+    let parts = Parts::new(fs, Settle::new());
+    let session = start(&path, options, &parts)?;
     let connection = match mount_at(&path) {
         Ok(Some(entry)) => entry.device.1,
         Ok(None) => return Err(Error::NotMounted { path }),
         Err(source) => return Err(Error::Mount { path, source }),
     };
-    let ended = serve(session).map_err(|source| Error::Thread { path: path.clone(), source })?;
-    let mounted = Mounted {
-        mountpoint: path,
-        connection,
-        stats,
-        negotiated,
-        ended: Mutex::new(ended),
-        unmounted: false,
-    };
+    let settle = parts.settle.clone();
+    let mounted = parts.serve(session, path, connection)?;
     if let Err(e) = connection::set_read_ahead(connection, options.read_ahead) {
         tracing::debug!(connection, error = %e, "read-ahead stays as the kernel set it");
     }
@@ -85,26 +71,28 @@ pub fn mount(fs: Arc<Filesystem>, mountpoint: &Path, options: &Options) -> Resul
     Ok(mounted)
 }
 
-fn start(
-    path: &Path,
-    options: &Options,
-    adapter: impl Fn() -> Adapter,
-) -> Result<Session<Adapter>, Error> {
-    let mut config = Config::default();
+fn start(path: &Path, options: &Options, parts: &Parts) -> Result<Session<Adapter>, Error> {
+    let mut config = config(options);
     config.mount_options = mount_options(options);
-    config.n_threads = Some(options.threads.max(1));
-    // A clone of the device in this process alone would lose its requests at a takeover.
-    config.clone_fd = false;
-    config.acl = SessionACL::All;
-    let session = match Session::new(adapter(), path, &config) {
+    let session = match Session::new(parts.adapter(options), path, &config) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             tracing::info!(error = %e, "only the own user will see the mount");
             config.acl = SessionACL::Owner;
-            Session::new(adapter(), path, &config)
+            Session::new(parts.adapter(options), path, &config)
         }
         other => other,
     };
     session.map_err(|source| Error::Mount { path: path.to_owned(), source })
+}
+
+/// How a session is served, however it began.
+pub(super) fn config(options: &Options) -> Config {
+    let mut config = Config::default();
+    config.n_threads = Some(options.threads.max(1));
+    // A clone of the device in this process alone would lose its requests at a takeover.
+    config.clone_fd = false;
+    config.acl = SessionACL::All;
+    config
 }
 
 fn mount_options(options: &Options) -> Vec<MountOption> {
@@ -123,17 +111,58 @@ fn mount_options(options: &Options) -> Vec<MountOption> {
     list
 }
 
-/// Serves in threads of its own; what is returned tells how that ended.
-fn serve(session: Session<Adapter>) -> io::Result<Receiver<io::Result<()>>> {
-    let (tell, ended) = channel();
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        let result = session.run();
-        if let Err(e) = &result {
-            tracing::error!(error = %e, "serving ended");
+/// What the handlers of a session and those who watch it share.
+pub(super) struct Parts {
+    fs: Arc<Filesystem>,
+    stats: Arc<Stats>,
+    negotiated: Arc<Negotiated>,
+    settle: Arc<Settle>,
+}
+
+impl Parts {
+    pub(super) fn new(fs: Arc<Filesystem>, settle: Settle) -> Self {
+        Self { fs, stats: Arc::default(), negotiated: Arc::default(), settle: Arc::new(settle) }
+    }
+
+    pub(super) fn adapter(&self, options: &Options) -> Adapter {
+        Adapter {
+            fs: self.fs.clone(),
+            options: options.clone(),
+            stats: self.stats.clone(),
+            misses: MissPool::new(options.misses.clone()),
+            settle: self.settle.clone(),
+            negotiated: self.negotiated.clone(),
         }
-        let _ = tell.send(result);
-    })?;
-    Ok(ended)
+    }
+
+    /// Serves in threads of its own.
+    pub(super) fn serve(
+        self,
+        session: Session<Adapter>,
+        path: PathBuf,
+        connection: u32,
+    ) -> Result<Mounted, Error> {
+        let failed = |source| Error::Thread { path: path.clone(), source };
+        let device = session.as_fd().try_clone_to_owned().map_err(failed)?;
+        let (tell, ended) = channel();
+        let thread = std::thread::Builder::new().name("fuse".into()).spawn(move || {
+            let result = session.run();
+            if let Err(e) = &result {
+                tracing::error!(error = %e, "serving ended");
+            }
+            let _ = tell.send(result);
+        });
+        thread.map_err(failed)?;
+        Ok(Mounted {
+            mountpoint: path,
+            connection,
+            stats: self.stats,
+            negotiated: self.negotiated,
+            device,
+            ended: Mutex::new(ended),
+            unmounted: false,
+        })
+    }
 }
 
 impl Mounted {
@@ -155,6 +184,18 @@ impl Mounted {
     /// What the kernel offered when the connection began.
     pub fn offer(&self) -> Option<Offer> {
         self.negotiated.offer()
+    }
+
+    /// What another process needs to go on serving this mount when this one is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakeOver`] where no descriptor is left, or before the connection began.
+    pub fn handover(&self) -> Result<Handover, Error> {
+        let failed = |source| Error::TakeOver { path: self.mountpoint.clone(), source };
+        let offer = self.offer().ok_or_else(|| failed(io::ErrorKind::NotConnected.into()))?;
+        let device = self.device.try_clone().map_err(failed)?;
+        Ok(Handover::new(device, offer, self.connection, &self.mountpoint))
     }
 
     /// Waits until the mount has ended, by [`unmount`] or from outside, for at most `timeout`;

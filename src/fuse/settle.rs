@@ -40,6 +40,11 @@ impl Settle {
         Self { name: RwLock::new(Some(name.into())) }
     }
 
+    /// No file: the mount settled when an earlier process made it.
+    pub(super) fn done() -> Self {
+        Self { name: RwLock::new(None) }
+    }
+
     pub(super) fn lookup(&self, parent: NodeId, name: &OsStr) -> Option<FileAttr> {
         if parent != NodeId::ROOT {
             return None;

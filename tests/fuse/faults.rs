@@ -14,6 +14,7 @@ use stratafs::io::ReadAt;
 use super::Mount;
 use crate::fixture::{self, InMemory, Layer, noise};
 use crate::readers::{Failing, Gate, Gated, Panicking, Slow};
+use crate::watchdog::wait_until;
 
 fn errno(path: &Path) -> Option<i32> {
     std::fs::read(path).err()?.raw_os_error()
@@ -85,9 +86,7 @@ fn a_panic_is_eio_and_the_connection_lives() {
             assert_eq!(errno(&mount.path("bad")), Some(libc::EIO));
         }
         // The answer leaves while the panic unwinds, the count comes after.
-        while mount.mounted().stats().panics.get() < 5 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("panics are counted", || mount.mounted().stats().panics.get() >= 5);
         assert_eq!(std::fs::read(mount.path("good")).unwrap(), noise(50_000));
     }
 }
@@ -137,9 +136,7 @@ fn a_source_that_hangs_stops_nobody_else() {
                 })
             })
             .collect();
-        while gate.waiting() < 2 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("reads hang", || gate.waiting() == 2);
         let begun = Instant::now();
         assert_eq!(root.join("d/e").read_dir().unwrap().count(), 0);
         assert_eq!(root.join("hung2").metadata().unwrap().len(), 2);
@@ -173,9 +170,7 @@ fn more_reads_than_the_queue_holds_fail_at_once() {
                 let _ = file.read_at(&mut [0; 512], n << 20);
             });
         }
-        while stats.rejected.get() == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("reads are refused", || stats.rejected.get() > 0);
         gate.open();
     });
     let mut buf = [0; 4096];

@@ -13,6 +13,7 @@ mod readdir;
 mod readlink;
 mod session;
 mod statfs;
+mod takeover;
 mod write;
 mod xattr;
 
