@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "nothing here is seen from outside")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod archive;
 mod diff;
 mod fixture;
 mod fuse;
