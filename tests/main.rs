@@ -6,6 +6,7 @@ mod archive;
 mod diff;
 mod fixture;
 mod fuse;
+mod fuzz_replay;
 mod images;
 mod oracle;
 mod readers;
