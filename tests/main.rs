@@ -11,4 +11,5 @@ mod images;
 mod oracle;
 mod readers;
 mod registry;
+mod snapshot;
 mod watchdog;
