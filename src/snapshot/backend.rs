@@ -12,7 +12,7 @@ use super::store::{self, Id, Level, Pool};
 use super::trash::{self, Collector};
 use super::{Error, LayerError, LayerMounter, Owner};
 use crate::digest::ChainId;
-use crate::error::Kind as ErrorKind;
+use crate::error::{Classify, Kind as ErrorKind};
 
 /// How a [`Backend`] works.
 #[derive(Debug, Clone)]
@@ -68,7 +68,8 @@ impl Backend {
         options: Options,
     ) -> Result<Arc<Self>, Error> {
         let folders = Arc::new(Folders::open(root)?);
-        let store = Pool::open(&folders.metadata(), options.deadline)?;
+        let open = || Pool::open(&folders.metadata(), options.deadline);
+        let store = folders.reserve().or_give_up(is_full, open)?;
         let collector = if options.delete_in_background {
             let started = Collector::start(Arc::clone(&folders));
             Some(started.map_err(Error::io("start a thread for", root))?)
@@ -94,7 +95,15 @@ impl Backend {
         if self.store.read(|tx| self.leftovers(tx))?.is_empty() {
             return Ok(());
         }
-        self.store.write(|tx| self.folders.sweep(&self.leftovers(tx)?))
+        self.write_to_free(|tx| self.folders.sweep(&self.leftovers(tx)?))
+    }
+
+    /// Changes the store in order to free space, which is to work on a full disk too.
+    pub(super) fn write_to_free<T>(
+        &self,
+        f: impl Fn(&rusqlite::Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.folders.reserve().or_give_up(is_full, || self.store.write(&f))
     }
 
     fn leftovers(&self, tx: &rusqlite::Transaction<'_>) -> Result<Vec<Box<[u8]>>, Error> {
@@ -105,8 +114,8 @@ impl Backend {
     pub(super) fn cleanup(&self) -> Result<(), Error> {
         self.sweep()?;
         let stop = || self.closed.load(Ordering::Relaxed);
-        let emptied = trash::empty(self.folders.trash(), &stop);
-        emptied.map(|_| ()).map_err(Error::io("empty", Path::new("trash")))
+        let emptied = trash::empty(&self.folders, &stop);
+        emptied.map_err(Error::io("empty", &self.folders.path_of("trash")))
     }
 
     /// Ends work in the background; calls fail from here on.
@@ -170,4 +179,8 @@ impl Backend {
         }
         Ok(())
     }
+}
+
+fn is_full(error: &Error) -> bool {
+    error.kind() == ErrorKind::ResourceExhausted
 }

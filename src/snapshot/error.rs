@@ -172,7 +172,10 @@ pub enum Error {
     },
     /// The metadata store failed.
     #[error("snapshot metadata store: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] rusqlite::Error),
+    /// There is no room on disk for a change of the metadata store.
+    #[error("the disk of the snapshot metadata store is full")]
+    StoreFull(#[source] rusqlite::Error),
     /// The metadata store was busy until the deadline.
     #[error("snapshot metadata store: busy for {seconds} s")]
     Busy {
@@ -213,6 +216,17 @@ impl Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let full = error.sqlite_error().is_some_and(|e| {
+            // The latter: its index of the log cannot be made larger.
+            e.code == rusqlite::ErrorCode::DiskFull
+                || e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+        });
+        if full { Self::StoreFull(error) } else { Self::Database(error) }
+    }
+}
+
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -239,6 +253,7 @@ impl Classify for Error {
             Error::Replaced { .. } => ErrorKind::Aborted,
             Error::Busy { .. } | Error::Closed => ErrorKind::Unavailable,
             Error::Damaged { .. } => ErrorKind::DataLoss,
+            Error::StoreFull(_) => ErrorKind::ResourceExhausted,
             Error::Filter(e) => e.kind(),
             Error::Layer(e) => e.kind(),
             Error::Mount { source, .. } => source.kind(),
@@ -252,7 +267,7 @@ fn database_kind(error: &rusqlite::Error) -> ErrorKind {
     use rusqlite::ErrorCode as Code;
     match error.sqlite_error_code() {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Unavailable,
-        Some(Code::DiskFull | Code::OutOfMemory) => ErrorKind::ResourceExhausted,
+        Some(Code::OutOfMemory) => ErrorKind::ResourceExhausted,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::DataLoss,
         Some(Code::PermissionDenied | Code::ReadOnly | Code::AuthorizationForStatementDenied) => {
             ErrorKind::PermissionDenied

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::reserve::{Reserve, no_space};
 use super::store::Id;
 use super::{Error, Kind};
 use crate::sys::{Dir, Status, XattrTarget, in_user_namespace, set_mode, set_mtime, set_owner};
@@ -71,6 +72,7 @@ pub(super) struct Folders {
     root: String,
     snapshots: Dir,
     trash: Dir,
+    reserve: Reserve,
     user_namespace: bool,
 }
 
@@ -93,7 +95,9 @@ impl Folders {
             .into_os_string()
             .into_string()
             .map_err(|root| Error::RootNotUtf8 { root: root.into() })?;
-        Ok(Self { root, snapshots, trash, user_namespace: in_user_namespace() })
+        let reserve = Reserve::new(Path::new(&root).join("reserve"));
+        reserve.restore();
+        Ok(Self { root, snapshots, trash, reserve, user_namespace: in_user_namespace() })
     }
 
     /// The file of the metadata store.
@@ -109,6 +113,11 @@ impl Folders {
     /// The work folder of overlayfs.
     pub(super) fn work(&self, id: Id) -> String {
         format!("{}/snapshots/{id}/work", self.root)
+    }
+
+    /// The room on disk for removals.
+    pub(super) fn reserve(&self) -> &Reserve {
+        &self.reserve
     }
 
     /// What was removed.
@@ -204,7 +213,8 @@ impl Folders {
             if attempt > 0 {
                 new_name.extend_from_slice(format!(".{attempt}").as_bytes());
             }
-            match dir.rename_to_new(name, &self.trash, &new_name) {
+            let rename = || dir.rename_to_new(name, &self.trash, &new_name);
+            match self.reserve.or_give_up(no_space, rename) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => return other,
             }

@@ -38,7 +38,7 @@ impl Backend {
     /// Those of the store and of the folders.
     pub fn collect(&self) -> Result<Collected, Error> {
         self.check_open()?;
-        let collected = self.store.write(|tx| {
+        let collected = self.write_to_free(|tx| {
             let live = store::collect(tx, SystemTime::now())?;
             Ok(Collected {
                 trees: self.collect_in("trees", |digest| is_live_chain(&live, digest))?,

@@ -163,7 +163,7 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.backend.store.write(|tx| store::delete_lease(tx, self.id)) {
+        if let Err(error) = self.backend.write_to_free(|tx| store::delete_lease(tx, self.id)) {
             tracing::debug!(%error, "a lease stays until it expires");
         }
     }

@@ -20,6 +20,7 @@
 //! snapshots/<id>/fs    the upper folder; of a lazy snapshot a link to its merged tree
 //! snapshots/<id>/work  the work folder of overlayfs, of active snapshots
 //! trash/<id>           removed, to be deleted
+//! reserve              room that removals may take when the disk is full
 //! ```
 
 mod backend;
@@ -35,6 +36,7 @@ mod mount;
 pub mod mounter;
 mod overlay;
 mod overlay_snapshotter;
+mod reserve;
 mod store;
 mod trash;
 

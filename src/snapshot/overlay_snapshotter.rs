@@ -150,7 +150,7 @@ impl Snapshotter for OverlaySnapshotter {
 
     fn remove(&self, key: &str) -> Result<(), Error> {
         self.backend.check_open()?;
-        let removed = self.backend.store.write(|tx| store::remove(tx, self.owner, key))?;
+        let removed = self.backend.write_to_free(|tx| store::remove(tx, self.owner, key))?;
         self.backend.discard(removed.id, removed.chain.as_ref());
         Ok(())
     }

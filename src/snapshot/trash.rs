@@ -23,17 +23,18 @@ struct Level {
     rest: Vec<Box<[u8]>>,
 }
 
-/// Deletes all that is in `trash` until `stop` says so, and returns how many things had to stay.
+/// Deletes all that is in the trash until `stop` says so.
 ///
 /// Several callers, in several processes, may do so at once.
-pub(super) fn empty(trash: &Dir, stop: &dyn Fn() -> bool) -> io::Result<usize> {
-    let mut stayed = 0;
-    let mut moved = 0;
+pub(super) fn empty(folders: &Folders, stop: &dyn Fn() -> bool) -> io::Result<()> {
+    let trash = folders.trash();
+    let (mut stayed, mut moved) = (0, 0);
     loop {
         let names = trash.names()?;
         // What stays is seen again each time around.
         if names.len() <= stayed || stop() {
-            return Ok(names.len());
+            folders.reserve().restore();
+            return Ok(());
         }
         stayed = 0;
         for name in names {
@@ -203,7 +204,7 @@ impl Signal {
             }
             state.work = false;
             drop(state);
-            if let Err(e) = empty(folders.trash(), &|| self.state.lock().stop) {
+            if let Err(e) = empty(folders, &|| self.state.lock().stop) {
                 tracing::warn!(error = %e, "the trash of removed snapshots cannot be listed");
             }
         }

@@ -45,11 +45,6 @@ impl FuseLayers {
     pub fn put(&self, chain: ChainId, layer: (Toc, Vec<u8>)) {
         self.known.lock().unwrap().insert(chain, layer);
     }
-
-    /// How many chains are shown.
-    pub fn shown(&self) -> usize {
-        fs::read_dir(self.mountpoint.join("chains")).unwrap().count()
-    }
 }
 
 impl LayerMounter for FuseLayers {

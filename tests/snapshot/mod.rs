@@ -3,9 +3,15 @@
 //! These need root and, for lazy parents, /dev/fuse.
 
 mod appliers;
+mod child;
 mod conformance;
+mod crash;
+mod disk_full;
 mod lazy;
 mod manifest;
+mod model;
+mod races;
+mod state_machine;
 mod suite;
 
 use std::path::{Path, PathBuf};
