@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::archive::{FileType, LayerPath};
-use crate::erofs::{BlobLayout, DataPath, Image};
+use crate::erofs::{DataPath, Image};
 use crate::sys::XattrTarget;
 use crate::tree::tests::chain::walk;
 use crate::tree::{Extent, Tree};
@@ -61,10 +61,9 @@ impl<'t> Made<'t> {
         let image = Image::create(tree, &dir.join("image")).unwrap();
         let blob = dir.join("blob");
         let file = File::create(&blob).unwrap();
-        let layout = BlobLayout::of(tree);
-        file.set_len(layout.size()).unwrap();
+        file.set_len(tree.summary().data_len).unwrap();
         let mut offset = 0;
-        while let Some(segment) = layout.segment(offset).unwrap() {
+        while let Some(segment) = tree.segment(offset).unwrap() {
             let size = tree.node(segment.ino).unwrap().size;
             for extent in tree.extents(segment.ino, segment.file_offset).unwrap() {
                 let extent = extent.unwrap();
@@ -79,7 +78,7 @@ impl<'t> Made<'t> {
             assert!(segment.file_offset < size);
             offset += segment.len;
         }
-        assert_eq!(offset, layout.size());
+        assert_eq!(offset, tree.summary().data_len);
         Self { tree, image, blob }
     }
 
