@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::compress::{BlobSpans, Codec, SpanCache, SpanReader, SpanTable};
-use crate::content::cache::LayerCache;
+use crate::content::cache::{Ingest, LayerCache};
 use crate::content::{Descriptor, Provider};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::image::{self, Image};
@@ -197,6 +197,18 @@ impl Store {
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
         Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy })
+    }
+
+    /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no
+    /// room for anything.
+    pub(super) fn ingest(&self, digest: &Digest) -> Result<Option<Ingest>, Error> {
+        match self.disk()?.ingest(digest) {
+            Ok(ingest) => Ok(Some(ingest)),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "span cache: the layer is not kept");
+                Ok(None)
+            }
+        }
     }
 
     /// The cache on disk, opened when it is first needed.
