@@ -10,7 +10,7 @@ use crate::content::{Descriptor, Provider};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::image::{self, Image};
 use crate::io::{CountingReader, ReadAt};
-use crate::layer::IndexStore;
+use crate::layer::{IndexStore, StoredTable};
 use crate::tree::{self, Tree};
 
 use super::build::{self, Progress};
@@ -91,7 +91,7 @@ impl fmt::Display for Lazy {
 /// What reading an image takes: its tree, and each layer's own tree and span table.
 struct Ready {
     tree: Tree,
-    layers: Vec<(Tree, SpanTable)>,
+    layers: Vec<(Tree, StoredTable)>,
 }
 
 /// The indexes, trees and caches of one state root.
@@ -152,8 +152,8 @@ impl Store {
         let ready = self.make_ready(provider, image, progress)?;
         let mut layers = Vec::with_capacity(image.layers.len());
         let parts = image.layers.iter().zip(ready.layers);
-        for (number, (layer, (raw, table))) in (0..).zip(parts) {
-            layers.push(self.layer(provider, number, layer, raw, table)?);
+        for (number, (layer, (raw, index))) in (0..).zip(parts) {
+            layers.push(self.layer(provider, number, layer, raw, index)?);
         }
         Ok(Chain { chain_id, tree: Arc::new(ready.tree), layers })
     }
@@ -165,13 +165,12 @@ impl Store {
     /// [`Error::Layer`] where its index cannot be read.
     pub fn lazy(&self, descriptor: &Descriptor) -> Result<Lazy, Error> {
         let table = self.table(&descriptor.digest)?;
-        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table)))
+        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table.table)))
     }
 
-    fn table(&self, digest: &Digest) -> Result<Option<SpanTable>, Error> {
+    fn table(&self, digest: &Digest) -> Result<Option<StoredTable>, Error> {
         let loaded = self.indexes.load_table(digest);
-        let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
-        Ok(found.map(|(_, table)| table))
+        loaded.map_err(|source| Error::Index { digest: digest.clone(), source })
     }
 
     fn layer(
@@ -180,14 +179,14 @@ impl Store {
         number: u32,
         layer: &image::Layer,
         raw: Tree,
-        table: SpanTable,
+        index: StoredTable,
     ) -> Result<Layer, Error> {
         let descriptor = &layer.descriptor;
         let digest = &descriptor.digest;
         let content = |source| Error::Content { digest: digest.clone(), source };
         let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
-        let lazy = Lazy::of(&table);
-        let spans = BlobSpans::new(table, blob.clone());
+        let lazy = Lazy::of(&index.table);
+        let spans = BlobSpans::new(index.table, index.windows, blob.clone());
         let reader: Arc<dyn ReadAt> = if lazy.is_lazy() && !provider.is_remote() {
             Arc::new(SpanReader::new(spans, number, self.memory.clone()))
         } else {

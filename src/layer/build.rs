@@ -82,7 +82,7 @@ pub fn build_index(
         media_type: expected.media_type.clone(),
         origin: Origin::Scan,
     };
-    Ok(LayerIndex { identity, toc, table: scan.table })
+    Ok(LayerIndex { identity, toc, table: scan.table, windows: scan.windows })
 }
 
 fn scan_layer(
@@ -189,7 +189,11 @@ mod tests {
             let span = index.table.find(offset).unwrap();
             let start = index.table.spans[span as usize].out_offset;
             let at = usize::try_from(offset - start).unwrap();
-            let source = BlobSpans::new(index.table.clone(), blob);
+            let source = BlobSpans::new(
+                index.table.clone(),
+                std::sync::Arc::new(index.windows.clone()),
+                blob,
+            );
             let mut last = None;
             source.read_span(span, &mut |_, bytes| last = bytes.get(at).copied()).unwrap();
             assert_eq!(last, Some(tar[usize::try_from(offset).unwrap()]));

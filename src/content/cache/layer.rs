@@ -362,7 +362,7 @@ impl ReadAt for CachedLayer {
         let mut done = 0;
         for (span, skip, take) in self.pieces(offset, buf.len()) {
             self.read_from(span, &mut buf[done..done + take], skip).map_err(|e| match e {
-                SpanError::Read { source, .. } => source,
+                SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. } => source,
                 e @ (SpanError::Decode { .. } | SpanError::Mismatch { .. }) => {
                     io::Error::new(io::ErrorKind::InvalidData, e)
                 }

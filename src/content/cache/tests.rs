@@ -48,7 +48,7 @@ impl Far {
             size,
             points,
             spans,
-            windows: vec![],
+            windows_size: 0,
         };
         Arc::new(Self { table, bytes, reads: AtomicU32::new(0), down: AtomicBool::new(false) })
     }
