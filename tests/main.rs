@@ -4,7 +4,6 @@
 
 mod archive;
 mod diff;
-mod erofs;
 mod fixture;
 mod fuse;
 mod fuzz_replay;

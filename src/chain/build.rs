@@ -5,7 +5,6 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::content::Provider;
-use crate::digest::Digest;
 use crate::image::{self, Image};
 use crate::layer::{self, BuildOptions, Expected, Toc};
 use crate::tree::{self, Tree, merge, raw};
@@ -40,7 +39,7 @@ pub(super) fn indexes(
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
         let is_new = todo.iter().all(|other| other.descriptor.digest != *digest);
-        if is_new && !has_index(store, digest)? {
+        if is_new && store.checked_index(layer)?.is_none() {
             todo.push(layer);
         }
     }
@@ -69,11 +68,6 @@ pub(super) fn indexes(
     failed.into_inner().map_or(Ok(()), Err)
 }
 
-fn has_index(store: &Store, digest: &Digest) -> Result<bool, Error> {
-    let loaded = store.indexes.load(digest);
-    Ok(loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?.is_some())
-}
-
 fn index(
     store: &Store,
     provider: &Arc<dyn Provider>,
@@ -84,8 +78,6 @@ fn index(
     let digest = &descriptor.digest;
     let content = |source| Error::Content { digest: digest.clone(), source };
     let blob = provider.open_sequential(descriptor).map_err(content)?;
-    // What came over a network is kept as it passes by; what is here can be decoded again.
-    let mut ingest = if provider.is_remote() { store.ingest(digest)? } else { None };
     let bar = progress.layer(&digest.short(), descriptor.size);
     let expected = Expected {
         digest: digest.clone(),
@@ -93,16 +85,8 @@ fn index(
         diff_id: layer.diff_id.clone(),
         media_type: descriptor.media_type.clone(),
     };
-    let options = BuildOptions::default();
-    let mut tee = |bytes: &[u8]| ingest.iter_mut().for_each(|ingest| ingest.write(bytes));
-    let index = layer::build_index(&*blob, &expected, &options, &mut |n| bar(n), &mut tee);
-    let index = index.map_err(Error::Layer)?;
-    if let Some(ingest) = ingest
-        && let Err(error) = ingest.finish(&index.table)
-    {
-        tracing::warn!(%digest, %error, "span cache: the layer is not kept");
-    }
-    let saved = store.indexes.save(&index);
+    let index = layer::build_index(&*blob, &expected, &BuildOptions::default(), &mut |n| bar(n));
+    let saved = store.indexes.save(&index.map_err(Error::Layer)?);
     saved.map_err(|source| Error::Index { digest: digest.clone(), source })
 }
 
@@ -112,10 +96,8 @@ pub(super) fn trees(store: &Store, image: &Image) -> Result<(), Error> {
     let mut names = Vec::with_capacity(image.layers.len());
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
-        let loaded = store.indexes.load(digest);
-        let index = loaded
-            .map_err(|source| Error::Index { digest: digest.clone(), source })?
-            .ok_or_else(|| Error::Gone { chain_id: layer.chain_id.clone() })?;
+        let index = store.checked_index(layer)?;
+        let index = index.ok_or_else(|| Error::Gone { chain_id: layer.chain_id.clone() })?;
         let name = tree::Layer { diff_id: layer.diff_id.clone(), blob: digest.clone() };
         let path = store.layer_path(&layer.diff_id);
         if open_tree(&path)?.is_none() {

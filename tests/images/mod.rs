@@ -3,6 +3,8 @@
 mod bad_input;
 mod containers;
 mod corpus;
+mod damage;
 mod layout;
 mod program;
+mod state;
 mod trees;

@@ -84,6 +84,16 @@ impl Stratafs {
         out.sort();
         out
     }
+
+    /// The state root.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// What the processes that serve its mounts have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.run_root().join("log")).unwrap_or_default()
+    }
 }
 
 fn texts(output: &Output) -> (String, String) {
