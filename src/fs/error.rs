@@ -1,5 +1,6 @@
 use std::io;
 
+use crate::digest::DiffId;
 use crate::error::{Classify, Kind};
 use crate::tree;
 
@@ -59,12 +60,12 @@ pub enum Error {
         layers: usize,
     },
     /// The bytes of a file are not to be had.
-    #[error("node {node}: {len} bytes at {offset} of layer {layer}: {source}")]
+    #[error("node {node}: {len} bytes at {offset} of layer {diff_id}: {source}")]
     Read {
         /// The file.
         node: NodeId,
-        /// The place of the layer, 0 for the lowest.
-        layer: usize,
+        /// The layer.
+        diff_id: DiffId,
         /// Where in the layer, in bytes.
         offset: u64,
         /// How many bytes.

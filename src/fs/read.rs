@@ -60,9 +60,9 @@ impl MountedTree {
             let layer = self.layer(node, place)?;
             let len = buf.len();
             let read = layer.try_read_at(buf, offset);
-            match read.map_err(|source| failed(node, place, offset, len, source))? {
+            match read.map_err(|source| self.failed(node, place, offset, len, source))? {
                 Some(n) if n == len => Ok(true),
-                Some(n) => Err(failed(node, place, offset, len, short(n, layer.size()))),
+                Some(n) => Err(self.failed(node, place, offset, len, short(n, layer.size()))),
                 None => {
                     missing = Some(Source::of(layer));
                     Ok(false)
@@ -79,7 +79,7 @@ impl MountedTree {
                 Part::Data { buf, layer: place, offset } => {
                     let len = buf.len();
                     let read = self.layer(node, place)?.read_exact_at(buf, offset);
-                    read.map_err(|source| failed(node, place, offset, len, source))?;
+                    read.map_err(|source| self.failed(node, place, offset, len, source))?;
                 }
             }
             Ok(true)
@@ -171,15 +171,28 @@ impl MountedTree {
         let layers = self.layers.len();
         self.layers.get(layer).ok_or(Error::NoLayer { node, layer, layers })
     }
+
+    /// The error of a read of `len` bytes at `offset` of a layer, which is named by its diffID: its
+    /// place says nothing in a log.
+    fn failed(
+        &self,
+        node: NodeId,
+        layer: usize,
+        offset: u64,
+        len: usize,
+        source: std::io::Error,
+    ) -> Error {
+        let named = self.tree.layers();
+        let Some(named) = named.get(layer) else {
+            return Error::NoLayer { node, layer, layers: named.len() };
+        };
+        Error::Read { node, diff_id: named.diff_id.clone(), offset, len, source }
+    }
 }
 
 /// `n`, or `max` where it is more.
 fn clip(n: u64, max: usize) -> usize {
     usize::try_from(n).map_or(max, |n| n.min(max))
-}
-
-fn failed(node: NodeId, layer: usize, offset: u64, len: usize, source: std::io::Error) -> Error {
-    Error::Read { node, layer, offset, len, source }
 }
 
 fn short(n: usize, size: u64) -> std::io::Error {
