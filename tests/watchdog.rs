@@ -1,7 +1,7 @@
 //! A guard for tests that mount: a filesystem that hangs must fail a test, not hang it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -57,7 +57,11 @@ impl Drop for Watchdog {
             let path = dir.path().canonicalize().unwrap();
             // The last mounted first; lazily, as a failed test may have files open.
             for mount in mounts_below(&path).into_iter().rev() {
-                let _ = Command::new("umount").arg("-l").arg(&mount.path).status();
+                let _ = Command::new("umount")
+                    .arg("-l")
+                    .arg(&mount.path)
+                    .stderr(Stdio::null())
+                    .status();
                 abort(mount.connection);
             }
             if mounts_below(&path).is_empty() {

@@ -1,3 +1,4 @@
+mod blob;
 mod kernel;
 mod limits;
 mod made;

@@ -7,4 +7,3 @@ mod model;
 pub(crate) mod properties;
 mod rules;
 mod scale;
-mod segment;
