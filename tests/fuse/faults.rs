@@ -7,9 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use stratafs::digest::DiffId;
 use stratafs::fs::{Filesystem, MountedTree};
 use stratafs::fuse::{Limits, Options};
 use stratafs::io::ReadAt;
+use stratafs::tree::{self, Layer as Name, Tree};
 
 use super::Mount;
 use crate::fixture::{self, InMemory, Layer, noise};
@@ -176,4 +178,28 @@ fn more_reads_than_the_queue_holds_fail_at_once() {
     let mut buf = [0; 4096];
     File::open(root.join("f")).unwrap().read_exact_at(&mut buf, 5 << 20).unwrap();
     assert_eq!(buf[..], noise(8 << 20)[5 << 20..][..4096]);
+}
+
+#[test]
+fn a_damaged_tree_is_eio_and_what_is_whole_of_it_works() {
+    let folder = |layer: Layer, dir: &str| {
+        (0..3000).fold(layer, |layer, n| layer.file(&format!("{dir}/{n:04}"), 0o644, b"x"))
+    };
+    let (toc, data) = folder(folder(Layer::new(), "a"), "b").build();
+    let digest = stratafs::digest::Digest::sha256(b"");
+    let name = Name { diff_id: DiffId::new(digest.clone()), blob: digest };
+    let merged = tree::merge(&[&toc]).unwrap();
+    let watchdog = crate::watchdog::Watchdog::new(Duration::from_secs(60));
+    let file = watchdog.path().join("file.tree");
+    Tree::write(&merged, &[name], &file).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The inodes start after the header and one layer, 64 bytes each, 1024 to a checksum.
+    bytes[4096 + 192 + 64 * 4500] ^= 1;
+    let tree = Arc::new(Tree::from_bytes(bytes).unwrap());
+    let mount = Mount::of_tree(MountedTree { tree, layers: vec![Arc::new(InMemory(data))] });
+    assert_eq!(std::fs::read(mount.path("a/0000")).unwrap(), b"x");
+    let errno = mount.path("b/1500").metadata().unwrap_err().raw_os_error();
+    assert_eq!(errno, Some(libc::EIO));
+    assert!(mount.mounted().stats().faults.get() > 0);
+    assert_eq!(std::fs::read(mount.path("a/1000")).unwrap(), b"x");
 }
