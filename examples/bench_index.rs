@@ -8,12 +8,13 @@
 //! - `cpu`: processor time of the bare inflater, and of the two halves of the scan. On a machine that
 //!   does other things at the same time, the longer half against the bare one tells more than
 //!   `ratio`;
-//! - `index`: the encoded span table as a part of the uncompressed size;
+//! - `index`: span table and windows as a part of the uncompressed size;
 //! - `cold`: decoding and checking single spans, mean and longest.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stratafs::compress::{BlobSpans, Codec, SPAN_SIZE, Scan, ScanOptions, SpanSource, scan, sniff};
@@ -76,7 +77,7 @@ fn measure(path: &Path) -> Result<(), Error> {
     }
     let (decode, hash) = (median(&mut decode_cpu), median(&mut hash_cpu));
     println!("{:.3} s decoding, {:.3} s hashing", decode.as_secs_f64(), hash.as_secs_f64());
-    let encoded = table.encode().len();
+    let encoded = table.encode().len() + index.windows.len();
     println!("  index  {:7.3} %", encoded as f64 * 100.0 / table.size as f64);
     println!(
         "  spans  {:7}, {} points, longest run {}",
@@ -89,7 +90,7 @@ fn measure(path: &Path) -> Result<(), Error> {
 
 /// Reads every 16th span alone.
 fn cold(index: Scan, blob: FileReader) -> Result<(), Error> {
-    let spans = BlobSpans::new(index.table, blob);
+    let spans = BlobSpans::new(index.table, Arc::new(index.windows), blob);
     let (mut sum, mut worst, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     for span in (0..u32::try_from(spans.table().spans.len())?).step_by(16) {
         let (took, ()) = time(|| Ok(spans.read_span(span, &mut |_, _| ())?))?;

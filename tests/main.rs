@@ -4,6 +4,7 @@
 
 mod archive;
 mod diff;
+mod erofs;
 mod fixture;
 mod fuse;
 mod fuzz_replay;

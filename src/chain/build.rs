@@ -78,6 +78,8 @@ fn index(
     let digest = &descriptor.digest;
     let content = |source| Error::Content { digest: digest.clone(), source };
     let blob = provider.open_sequential(descriptor).map_err(content)?;
+    // What came over a network is kept as it passes by; what is here can be decoded again.
+    let mut ingest = if provider.is_remote() { store.ingest(digest)? } else { None };
     let bar = progress.layer(&digest.short(), descriptor.size);
     let expected = Expected {
         digest: digest.clone(),
@@ -85,8 +87,16 @@ fn index(
         diff_id: layer.diff_id.clone(),
         media_type: descriptor.media_type.clone(),
     };
-    let index = layer::build_index(&*blob, &expected, &BuildOptions::default(), &mut |n| bar(n));
-    let saved = store.indexes.save(&index.map_err(Error::Layer)?);
+    let options = BuildOptions::default();
+    let mut tee = |bytes: &[u8]| ingest.iter_mut().for_each(|ingest| ingest.write(bytes));
+    let index = layer::build_index(&*blob, &expected, &options, &mut |n| bar(n), &mut tee);
+    let index = index.map_err(Error::Layer)?;
+    if let Some(ingest) = ingest
+        && let Err(error) = ingest.finish(&index.table)
+    {
+        tracing::warn!(%digest, %error, "span cache: the layer is not kept");
+    }
+    let saved = store.indexes.save(&index);
     saved.map_err(|source| Error::Index { digest: digest.clone(), source })
 }
 

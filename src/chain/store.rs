@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::compress::{BlobSpans, Codec, SpanCache, SpanReader, SpanTable};
-use crate::content::cache::LayerCache;
+use crate::content::cache::{Ingest, LayerCache};
 use crate::content::{Descriptor, Provider};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::image::{self, Image};
 use crate::io::{CountingReader, ReadAt};
-use crate::layer::{BuildError, Identity, IndexStore, LayerIndex};
+use crate::layer::{BuildError, Identity, IndexStore, LayerIndex, StoredTable};
 use crate::tree::{self, Tree};
 
 use super::build::{self, Progress};
@@ -91,7 +91,7 @@ impl fmt::Display for Lazy {
 /// What reading an image takes: its tree, and each layer's own tree and span table.
 struct Ready {
     tree: Tree,
-    layers: Vec<(Tree, SpanTable)>,
+    layers: Vec<(Tree, StoredTable)>,
 }
 
 /// The indexes, trees and caches of one state root.
@@ -152,8 +152,8 @@ impl Store {
         let ready = self.make_ready(provider, image, progress)?;
         let mut layers = Vec::with_capacity(image.layers.len());
         let parts = image.layers.iter().zip(ready.layers);
-        for (number, (layer, (raw, table))) in (0..).zip(parts) {
-            layers.push(self.layer(provider, number, layer, raw, table)?);
+        for (number, (layer, (raw, index))) in (0..).zip(parts) {
+            layers.push(self.layer(provider, number, layer, raw, index)?);
         }
         Ok(Chain { chain_id, tree: Arc::new(ready.tree), layers })
     }
@@ -165,22 +165,18 @@ impl Store {
     /// [`Error::Layer`] where its index cannot be read.
     pub fn lazy(&self, descriptor: &Descriptor) -> Result<Lazy, Error> {
         let table = self.table(&descriptor.digest)?;
-        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table)))
+        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table.table)))
     }
 
-    fn table(&self, digest: &Digest) -> Result<Option<SpanTable>, Error> {
+    fn table(&self, digest: &Digest) -> Result<Option<StoredTable>, Error> {
         let loaded = self.indexes.load_table(digest);
-        let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
-        Ok(found.map(|(_, table)| table))
+        loaded.map_err(|source| Error::Index { digest: digest.clone(), source })
     }
 
     /// The span table of `layer`; `None` where it has no index that can be used for it.
-    fn checked_table(&self, layer: &image::Layer) -> Result<Option<SpanTable>, Error> {
-        let digest = &layer.descriptor.digest;
-        let loaded = self.indexes.load_table(digest);
-        let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
-        let Some((identity, table)) = found else { return Ok(None) };
-        Ok(vouches(&identity, layer)?.then_some(table))
+    fn checked_table(&self, layer: &image::Layer) -> Result<Option<StoredTable>, Error> {
+        let Some(stored) = self.table(&layer.descriptor.digest)? else { return Ok(None) };
+        Ok(vouches(&stored.identity, layer)?.then_some(stored))
     }
 
     /// The whole index of `layer`; `None` where it has none that can be used for it.
@@ -198,14 +194,14 @@ impl Store {
         number: u32,
         layer: &image::Layer,
         raw: Tree,
-        table: SpanTable,
+        index: StoredTable,
     ) -> Result<Layer, Error> {
         let descriptor = &layer.descriptor;
         let digest = &descriptor.digest;
         let content = |source| Error::Content { digest: digest.clone(), source };
         let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
-        let lazy = Lazy::of(&table);
-        let spans = BlobSpans::new(table, blob.clone());
+        let lazy = Lazy::of(&index.table);
+        let spans = BlobSpans::new(index.table, index.windows, blob.clone());
         let reader: Arc<dyn ReadAt> = if lazy.is_lazy() && !provider.is_remote() {
             Arc::new(SpanReader::new(spans, number, self.memory.clone()))
         } else {
@@ -215,6 +211,18 @@ impl Store {
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
         Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy })
+    }
+
+    /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no
+    /// room for anything.
+    pub(super) fn ingest(&self, digest: &Digest) -> Result<Option<Ingest>, Error> {
+        match self.disk()?.ingest(digest) {
+            Ok(ingest) => Ok(Some(ingest)),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "span cache: the layer is not kept");
+                Ok(None)
+            }
+        }
     }
 
     /// The cache on disk, opened when it is first needed.

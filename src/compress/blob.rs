@@ -6,23 +6,32 @@ use crate::sys::inflate::Stop;
 
 use super::gzip::GzipStream;
 use super::stream::Stream;
+use super::windows::unpack;
 use super::zstd::ZstdStream;
-use super::{AccessPoint, DecodeError, Span, SpanError, SpanSource, SpanTable, Start, window};
+use super::{AccessPoint, DecodeError, Span, SpanError, SpanSource, SpanTable, Start, Window};
 
 /// How many compressed bytes are read at once.
 const READ_SIZE: usize = 64 << 10;
 
 /// Spans decoded from a blob and its table.
-#[derive(Debug)]
 pub struct BlobSpans<R> {
     table: Arc<SpanTable>,
+    windows: Arc<dyn ReadAt>,
     blob: R,
 }
 
+impl<R> std::fmt::Debug for BlobSpans<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobSpans").field("spans", &self.table.spans.len()).finish_non_exhaustive()
+    }
+}
+
 impl<R: ReadAt> BlobSpans<R> {
-    /// The spans that `table` describes of `blob`.
-    pub fn new(table: impl Into<Arc<SpanTable>>, blob: R) -> Self {
-        Self { table: table.into(), blob }
+    /// The spans that `table` describes of `blob`; `windows` are what its points refer to.
+    ///
+    /// Neither is trusted: a span that comes out other than its digest says is an error.
+    pub fn new(table: impl Into<Arc<SpanTable>>, windows: Arc<dyn ReadAt>, blob: R) -> Self {
+        Self { table: table.into(), windows, blob }
     }
 
     fn decode(
@@ -33,7 +42,8 @@ impl<R: ReadAt> BlobSpans<R> {
         let spans = &self.table.spans;
         let wanted = spans.get(target as usize).ok_or((target, DecodeError::NoSuchSpan.into()))?;
         let first = spans[..target as usize].partition_point(|s| s.point < wanted.point);
-        let mut run = Run::start(&self.table, wanted.point, &self.blob).map_err(|e| (target, e))?;
+        let mut run = Run::start(&self.table, wanted.point, &*self.windows, &self.blob)
+            .map_err(|e| (target, e))?;
         let mut buffer = Vec::new();
         for (span, number) in spans[first..=target as usize].iter().zip(0..) {
             let number = number + u32::try_from(first).unwrap_or(target);
@@ -54,6 +64,7 @@ impl<R: ReadAt> SpanSource for BlobSpans<R> {
     fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError> {
         self.decode(span, sink).map_err(|(span, fault)| match fault {
             SpanFault::Read { offset, source } => SpanError::Read { offset, source },
+            SpanFault::ReadWindow { offset, source } => SpanError::ReadWindow { offset, source },
             SpanFault::Decode(source) => SpanError::Decode { span, source },
             SpanFault::Mismatch { expected, found } => {
                 SpanError::Mismatch { span, expected, found }
@@ -66,6 +77,7 @@ impl<R: ReadAt> SpanSource for BlobSpans<R> {
 #[derive(Debug)]
 enum SpanFault {
     Read { offset: u64, source: std::io::Error },
+    ReadWindow { offset: u64, source: std::io::Error },
     Decode(DecodeError),
     Mismatch { expected: String, found: String },
 }
@@ -99,9 +111,14 @@ struct Run {
 }
 
 impl Run {
-    fn start(table: &SpanTable, point: u32, blob: &dyn ReadAt) -> Result<Self, SpanFault> {
+    fn start(
+        table: &SpanTable,
+        point: u32,
+        windows: &dyn ReadAt,
+        blob: &dyn ReadAt,
+    ) -> Result<Self, SpanFault> {
         let at = table.points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
-        let stream = open(table, at, blob)?;
+        let stream = open(at, windows, blob)?;
         let end = table.points.get(point as usize + 1).map_or(table.blob_size, |p| p.in_offset);
         let range = at.in_offset..end;
         let mut run = Self { stream, input: Vec::new(), taken: 0, range };
@@ -165,8 +182,8 @@ fn read_more(
 
 /// The decoder that starts at `point`.
 fn open(
-    table: &SpanTable,
     point: &AccessPoint,
+    windows: &dyn ReadAt,
     blob: &dyn ReadAt,
 ) -> Result<Option<Box<dyn Stream>>, SpanFault> {
     Ok(match &point.start {
@@ -174,7 +191,7 @@ fn open(
         Start::GzipMember => Some(Box::new(GzipStream::at_member()?)),
         Start::ZstdFrame => Some(Box::new(ZstdStream::at_frame()?)),
         Start::Deflate { bits, window } => {
-            let window = window::unpack(table.window(window)?)?;
+            let window = window.map(|w| read_window(w, windows)).transpose()?.unwrap_or_default();
             let mut before = [0];
             if *bits > 0 {
                 let offset = point.in_offset.checked_sub(1).ok_or(DecodeError::WrongPoint)?;
@@ -184,4 +201,12 @@ fn open(
             Some(Box::new(GzipStream::at_block(*bits, before[0], &window)?))
         }
     })
+}
+
+fn read_window(window: Window, windows: &dyn ReadAt) -> Result<Vec<u8>, SpanFault> {
+    let mut group = vec![0; window.len as usize];
+    windows
+        .read_exact_at(&mut group, window.offset)
+        .map_err(|source| SpanFault::ReadWindow { offset: window.offset, source })?;
+    Ok(unpack(&group, window.part)?)
 }

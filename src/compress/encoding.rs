@@ -3,25 +3,27 @@
 //! Numbers are LEB128 of at most 64 bits unless said otherwise.
 //!
 //! ```text
-//! codec (1 byte)  blob size  size  number of spans  length of all windows
+//! codec (1 byte)  blob size  size  number of spans  size of the windows
 //! each span:      length * 2 + (1 if a point is at its start)
 //!                 if so: in_offset minus that of the point before, skip, kind (1 byte),
-//!                        and for a deflate block the length of its packed window
+//!                        and for a deflate block its window
 //!                 digest (32 bytes)
-//! windows
 //! ```
 //!
 //! A kind is 0 plain, 1 gzip member, 2 zstd frame, 8 to 15 a deflate block with 0 to 7 bits.
-//! Windows lie one after the other in the order of their points.
+//! A window is 0 for none, 1 for the next part of the group of the last one, else 2 plus the length
+//! of the group of which it is the first part. Groups lie one after the other.
 
 use crate::error::{Classify, Kind};
 
-use super::{AccessPoint, Codec, Span, SpanTable, Start};
+use super::leb128::{self, NumberError, put};
+use super::windows::GROUP_SIZE;
+use super::{AccessPoint, Codec, Span, SpanTable, Start, Window};
 
 /// The longest span in bytes that a table may have: what a decoder of it holds in memory.
 pub const SPAN_LEN_MAX: u32 = 16 << 20;
-/// The longest packed window in bytes: what packing makes of 32 KiB that don't get smaller.
-pub const WINDOW_LEN_MAX: u64 = 40 << 10;
+/// The longest packed group of windows in bytes.
+pub const GROUP_LEN_MAX: u32 = 1 << 20;
 
 /// The fewest bytes that a span takes.
 const SPAN_RECORD_MIN: usize = 1 + DIGEST_SIZE;
@@ -56,12 +58,12 @@ impl Classify for TableError {
 impl SpanTable {
     /// The table as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.windows.len() + self.spans.len() * 48 + 64);
+        let mut out = Vec::with_capacity(self.spans.len() * 48 + 64);
         out.push(codec_byte(self.codec));
         put(&mut out, self.blob_size);
         put(&mut out, self.size);
         put(&mut out, self.spans.len() as u64);
-        put(&mut out, self.windows.len() as u64);
+        put(&mut out, self.windows_size);
         let mut points = self.points.iter().peekable();
         let mut last_in = 0;
         for span in &self.spans {
@@ -74,7 +76,6 @@ impl SpanTable {
             }
             out.extend_from_slice(&span.digest);
         }
-        out.extend_from_slice(&self.windows);
         out
     }
 
@@ -83,7 +84,7 @@ impl SpanTable {
     /// # Errors
     ///
     /// See [`TableError`]. A table that is returned keeps the invariants of its type, no span is
-    /// longer than [`SPAN_LEN_MAX`] and no packed window than [`WINDOW_LEN_MAX`].
+    /// longer than [`SPAN_LEN_MAX`] and no packed group of windows than [`GROUP_LEN_MAX`].
     pub fn decode(bytes: &[u8]) -> Result<Self, TableError> {
         let mut input = Input(bytes);
         let codec = match input.byte()? {
@@ -93,13 +94,13 @@ impl SpanTable {
             other => return Err(TableError::Kind(other)),
         };
         let (blob_size, size) = (input.number()?, input.number()?);
-        let (count, windows_len) = (input.number()?, input.number()?);
+        let (count, windows_size) = (input.number()?, input.number()?);
         let count = usize::try_from(count).map_err(|_| TableError::Range)?;
         if count > input.0.len() / SPAN_RECORD_MIN {
             return Err(TableError::Truncated);
         }
         let (points, spans) = (Vec::new(), Vec::with_capacity(count));
-        let mut table = Self { codec, blob_size, size, points, spans, windows: Vec::new() };
+        let mut table = Self { codec, blob_size, size, points, spans, windows_size };
         let mut reached = Reached::default();
         for _ in 0..count {
             reached = table.decode_span(&mut input, reached)?;
@@ -107,11 +108,9 @@ impl SpanTable {
         if reached.output != size {
             return Err(TableError::Inconsistent("the spans don't add up to the size"));
         }
-        if reached.windows != windows_len {
+        if reached.windows != windows_size {
             return Err(TableError::Inconsistent("the windows don't add up"));
         }
-        let windows_len = usize::try_from(windows_len).map_err(|_| TableError::Range)?;
-        table.windows = input.take(windows_len)?.to_vec();
         table.points.shrink_to_fit();
         match input.0 {
             [] => Ok(table),
@@ -145,7 +144,7 @@ impl SpanTable {
         }
         let skip = u32::try_from(input.number()?).map_err(|_| TableError::Range)?;
         let kind = input.byte()?;
-        let mut windows = at.windows;
+        let mut next = Reached { input: in_offset, ..at };
         let start = match (self.codec, kind) {
             (Codec::Plain, 0) => Start::Plain,
             (Codec::Gzip, 1) => Start::GzipMember,
@@ -155,17 +154,15 @@ impl SpanTable {
                 if bits > 0 && in_offset == 0 {
                     return Err(TableError::Inconsistent("bits before the blob"));
                 }
-                let len = input.number()?;
-                if len > WINDOW_LEN_MAX {
-                    return Err(TableError::Inconsistent("the length of a window"));
-                }
-                windows = windows.checked_add(len).ok_or(TableError::Range)?;
-                Start::Deflate { bits, window: at.windows..windows }
+                let window = at.next_window(input.number()?)?;
+                next.last_window = window.or(at.last_window);
+                next.windows = window.map_or(at.windows, |w| w.offset + u64::from(w.len));
+                Start::Deflate { bits, window }
             }
             (_, other) => return Err(TableError::Kind(other)),
         };
         self.points.push(AccessPoint { out_offset: at.output, in_offset, skip, start });
-        Ok(Reached { output: at.output, input: in_offset, windows })
+        Ok(next)
     }
 }
 
@@ -176,8 +173,34 @@ struct Reached {
     output: u64,
     /// The place of the last point in the blob.
     input: u64,
-    /// The end of the windows so far.
+    /// The end of the groups of windows so far.
     windows: u64,
+    /// The last window.
+    last_window: Option<Window>,
+}
+
+impl Reached {
+    /// The window that `code` stands for.
+    fn next_window(&self, code: u64) -> Result<Option<Window>, TableError> {
+        let Some(len) = code.checked_sub(2) else {
+            let next = |w: Window| Window { part: w.part + 1, ..w };
+            let next = self.last_window.map(next).filter(|w| usize::from(w.part) < GROUP_SIZE);
+            let missing = TableError::Inconsistent("a window has no group");
+            return if code == 0 { Ok(None) } else { next.map(Some).ok_or(missing) };
+        };
+        let len = u32::try_from(len).ok().filter(|len| (1..=GROUP_LEN_MAX).contains(len));
+        let len = len.ok_or(TableError::Inconsistent("the length of a group of windows"))?;
+        Ok(Some(Window { offset: self.windows, len, part: 0 }))
+    }
+}
+
+impl From<NumberError> for TableError {
+    fn from(e: NumberError) -> Self {
+        match e {
+            NumberError::Truncated => TableError::Truncated,
+            NumberError::Range => TableError::Range,
+        }
+    }
 }
 
 fn codec_byte(codec: Codec) -> u8 {
@@ -196,21 +219,15 @@ fn put_start(out: &mut Vec<u8>, point: &AccessPoint) {
         Start::ZstdFrame => out.push(2),
         Start::Deflate { bits, window } => {
             out.push(8 + bits);
-            put(out, window.end - window.start);
+            put(
+                out,
+                match window {
+                    None => 0,
+                    Some(Window { part: 1.., .. }) => 1,
+                    Some(Window { len, .. }) => 2 + u64::from(*len),
+                },
+            );
         }
-    }
-}
-
-/// Appends `value` as LEB128.
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            out.push(low & 0x7f);
-            return;
-        }
-        out.push(low | 0x80);
     }
 }
 
@@ -229,18 +246,6 @@ impl<'a> Input<'a> {
     }
 
     fn number(&mut self) -> Result<u64, TableError> {
-        let mut value = 0;
-        for shift in (0..).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift > 63 || (shift == 63 && bits > 1) {
-                return Err(TableError::Range);
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(TableError::Range)
+        Ok(leb128::take(&mut self.0)?)
     }
 }

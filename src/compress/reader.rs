@@ -132,7 +132,7 @@ impl<S: SpanSource> ReadAt for SpanReader<S> {
 /// The error of a reader for that of a source.
 fn to_io(e: Arc<SpanError>) -> io::Error {
     let kind = match (&*e, e.kind()) {
-        (SpanError::Read { source, .. }, _) => source.kind(),
+        (SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. }, _) => source.kind(),
         (_, Kind::ResourceExhausted) => io::ErrorKind::OutOfMemory,
         (SpanError::Decode { .. } | SpanError::Mismatch { .. }, _) => io::ErrorKind::InvalidData,
     };

@@ -8,8 +8,9 @@ use crate::sys::inflate::WINDOW_SIZE;
 
 use super::cutter::{CutError, Cutter, Head, Segment, cut};
 use super::stream::Entry;
-use super::window::{Block, Packer};
-use super::{AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanTable, Start, sniff};
+use super::trace::{Block, Tracer};
+use super::windows::{GROUP_SIZE, Group};
+use super::{AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanTable, Start, Window, sniff};
 
 /// The usual span size in bytes.
 pub const SPAN_SIZE: u32 = 256 << 10;
@@ -44,6 +45,8 @@ pub struct Scan {
     pub diff_id: DiffId,
     /// How to decode any part of it.
     pub table: SpanTable,
+    /// The packed windows that the table refers to.
+    pub windows: Vec<u8>,
 }
 
 /// Why a scan failed; `E` is what the receiver of the bytes answers.
@@ -126,7 +129,8 @@ pub fn scan<E>(
             }
         })
     })?;
-    Ok(indexer.finish(blob.size()))
+    let size = blob.size();
+    indexer.finish(size).map_err(|source| ScanError::Decode { offset: size, source })
 }
 
 /// The hashing half of a scan.
@@ -134,8 +138,13 @@ struct Indexer {
     blob: Hasher,
     /// `None` where it would be the same as `blob`: plain bytes, same algorithm.
     diff: Option<Hasher>,
-    packer: Packer,
+    tracer: Tracer,
     table: SpanTable,
+    /// The packed windows so far.
+    windows: Vec<u8>,
+    /// Those that are not packed yet, and which points they are of.
+    group: Group,
+    group_points: Vec<usize>,
     /// The last [`WINDOW_SIZE`] bytes of output.
     window: Vec<u8>,
 }
@@ -146,15 +155,18 @@ impl Indexer {
         Ok(Self {
             blob: Hasher::new(options.blob_algorithm),
             diff: (!same).then(|| Hasher::new(options.diff_algorithm)),
-            packer: Packer::new()?,
+            tracer: Tracer::new()?,
             table: SpanTable {
                 codec,
                 blob_size: 0,
                 size: 0,
                 points: Vec::new(),
                 spans: Vec::new(),
-                windows: Vec::new(),
+                windows_size: 0,
             },
+            windows: Vec::new(),
+            group: Group::new()?,
+            group_points: Vec::with_capacity(GROUP_SIZE),
             window: Vec::with_capacity(WINDOW_SIZE),
         })
     }
@@ -216,7 +228,6 @@ impl Indexer {
             Some(Entry::Member) => Start::GzipMember,
             Some(Entry::Frame) => Start::ZstdFrame,
             Some(Entry::Block { bits }) => {
-                let from = self.table.windows.len() as u64;
                 let block = Block {
                     bits,
                     before: head.before,
@@ -224,12 +235,33 @@ impl Indexer {
                     output: segment.output(),
                     window: &self.window[self.window.len().saturating_sub(head.history)..],
                 };
-                self.packer.pack(block, &mut self.table.windows)?;
-                Start::Deflate { bits, window: from..self.table.windows.len() as u64 }
+                let window = self.tracer.trace(block)?;
+                if !window.is_empty() {
+                    self.group.add(window);
+                    self.group_points.push(self.table.points.len());
+                }
+                Start::Deflate { bits, window: None }
             }
         };
         let (out_offset, in_offset) = (self.table.size, head.in_offset);
         self.table.points.push(AccessPoint { out_offset, in_offset, skip: 0, start });
+        if self.group.len() == GROUP_SIZE {
+            self.pack_group()?;
+        }
+        Ok(())
+    }
+
+    /// Packs the windows that wait for it, and tells their points where they are.
+    fn pack_group(&mut self) -> Result<(), DecodeError> {
+        let offset = self.windows.len() as u64;
+        self.group.pack(&mut self.windows)?;
+        let len = self.windows.len() as u64 - offset;
+        let len = u32::try_from(len).map_err(|_| DecodeError::Window("it is too large"))?;
+        for (point, part) in self.group_points.drain(..).zip(0..) {
+            if let Start::Deflate { window, .. } = &mut self.table.points[point].start {
+                *window = Some(Window { offset, len, part });
+            }
+        }
         Ok(())
     }
 
@@ -241,14 +273,18 @@ impl Indexer {
         self.window.extend_from_slice(tail);
     }
 
-    fn finish(self, blob_size: u64) -> Scan {
+    fn finish(mut self, blob_size: u64) -> Result<Scan, DecodeError> {
+        if self.group.len() > 0 {
+            self.pack_group()?;
+        }
         let blob_digest = self.blob.finish();
         let diff_id = self.diff.map_or_else(|| blob_digest.clone(), Hasher::finish);
-        let mut table = self.table;
+        let (mut table, mut windows) = (self.table, self.windows);
         table.blob_size = blob_size;
-        table.windows.shrink_to_fit();
+        table.windows_size = windows.len() as u64;
+        windows.shrink_to_fit();
         table.points.shrink_to_fit();
         table.spans.shrink_to_fit();
-        Scan { blob_digest, diff_id: DiffId::new(diff_id), table }
+        Ok(Scan { blob_digest, diff_id: DiffId::new(diff_id), table, windows })
     }
 }

@@ -15,6 +15,14 @@ pub enum SpanError {
         /// What the reader answered.
         source: io::Error,
     },
+    /// The window of an access point could not be read.
+    #[error("saved windows at {offset}: {source}")]
+    ReadWindow {
+        /// Where in the windows of the layer, in bytes.
+        offset: u64,
+        /// What the reader answered.
+        source: io::Error,
+    },
     /// The compressed bytes are broken.
     #[error("span {span}: {source}")]
     Decode {
@@ -38,7 +46,9 @@ pub enum SpanError {
 impl Classify for SpanError {
     fn kind(&self) -> Kind {
         match self {
-            SpanError::Read { source, .. } => Kind::of_io(source),
+            SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. } => {
+                Kind::of_io(source)
+            }
             SpanError::Decode { source, .. } => source.kind(),
             SpanError::Mismatch { .. } => Kind::DataLoss,
         }

@@ -3,10 +3,8 @@
 //! - spans cover the uncompressed stream from 0 to `size` without gaps or overlaps; none is empty.
 //! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0.
 //! - a point's `out_offset` is the start of a span, and no two points have the same.
-//! - the windows of deflate points lie one after the other in [`SpanTable::windows`], in the order of
-//!   their points.
-
-use super::DecodeError;
+//! - the groups of windows lie one after the other, in the order of their points; a group's first
+//!   window is part 0, and each next one is the next part.
 
 /// How a layer blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,12 +29,22 @@ pub enum Start {
     Deflate {
         /// How many bits of the byte before belong to the block.
         bits: u8,
-        /// Where in [`SpanTable::windows`] the packed 32 KiB window before the block is; empty
-        /// where the block refers to nothing before it.
-        window: std::ops::Range<u64>,
+        /// Where the 32 KiB before the block are kept; `None` where it refers to nothing before it.
+        window: Option<Window>,
     },
     /// The header of a zstd frame, skippable ones before it included.
     ZstdFrame,
+}
+
+/// Where the window of a deflate block is kept: packed, together with those of neighbouring points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where in the windows of the layer the packed group is, in bytes.
+    pub offset: u64,
+    /// The length of the packed group in bytes.
+    pub len: u32,
+    /// Which window of the group it is.
+    pub part: u8,
 }
 
 /// A place in the blob where decoding can start.
@@ -65,7 +73,10 @@ pub struct Span {
     pub digest: [u8; 32],
 }
 
-/// How to decode any part of a blob alone. See the module for its invariants.
+/// How to decode any part of a blob alone, given its windows. See the module for its invariants.
+///
+/// The windows are by far the larger part of what is known of a gzip blob, and one is needed only
+/// when its span is decoded. So they are bytes of their own, which can stay on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanTable {
     /// The codec of the whole blob.
@@ -78,20 +89,11 @@ pub struct SpanTable {
     pub points: Vec<AccessPoint>,
     /// The pieces.
     pub spans: Vec<Span>,
-    /// The packed windows of all points, one after the other.
-    pub windows: Vec<u8>,
+    /// The size of the packed windows in bytes; they are kept apart.
+    pub windows_size: u64,
 }
 
 impl SpanTable {
-    /// The packed window at `range` of [`SpanTable::windows`].
-    pub(super) fn window(&self, range: &std::ops::Range<u64>) -> Result<&[u8], DecodeError> {
-        let place = |n| usize::try_from(n).ok();
-        place(range.start)
-            .zip(place(range.end))
-            .and_then(|(start, end)| self.windows.get(start..end))
-            .ok_or(DecodeError::Window("it is outside of the table"))
-    }
-
     /// The bytes of the blob that decoding span `span` reads at most, those of the spans before it
     /// under the same access point included; `None` if there is no such span.
     pub fn compressed_range(&self, span: u32) -> Option<std::ops::Range<u64>> {

@@ -2,14 +2,13 @@
 //!
 //! [`Image::create`] writes directories, inodes, attributes and links; the files' data stay where
 //! they are. The image names one device, the *virtual blob* of the tree, in which every file's data
-//! is at a multiple of 4 KiB: a file that is assembled when it is read ([`BlobLayout`]) and served
+//! is at a multiple of 4 KiB: a file that is assembled when it is read ([`crate::tree::Tree::segment`]) and served
 //! through FUSE, or written out once everything is there. [`Image::mount`] puts the two together
 //! (Linux 6.12 and later), [`probe`] says whether this kernel can.
 //!
 //! An image is a function of its tree: the same tree gives the same bytes. It says of what tree it
 //! is and by which version it was written, and is written anew where that is another.
 
-mod blob;
 mod error;
 mod folder;
 mod format;
@@ -25,7 +24,6 @@ mod xattrs;
 #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
 mod tests;
 
-pub use blob::{BlobLayout, Segment};
 pub use error::Error;
 pub use image::{DataPath, Image};
 pub use origin::VERSION;

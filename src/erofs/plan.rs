@@ -12,7 +12,7 @@
 //! Per inode, four bytes are kept, and twelve per directory.
 
 use crate::archive::FileType;
-use crate::tree::{Node, Tree};
+use crate::tree::{DataChunks, Node, Tree};
 
 use super::error::Error;
 use super::folder::Folder;
@@ -30,8 +30,8 @@ const MAX_INODE_AREA: u64 = SLOT << 32;
 pub(super) enum Payload {
     /// Nothing, and no blocks either.
     Nothing,
-    /// The indexes of this many chunks.
-    Indexes(u64),
+    /// The indexes of these chunks.
+    Indexes(DataChunks),
     /// The target of a symbolic link of this length.
     Target(u64),
     /// The target of a symbolic link in a block of its own.
@@ -54,7 +54,7 @@ impl Payload {
         let room = BLOCK.saturating_sub(INODE_LEN + xattr_len);
         Ok(match (node.file_type, folder) {
             (FileType::Regular, _) if node.size > 0 => {
-                Payload::Indexes(tree.data_runs(ino)?.chunks().count())
+                Payload::Indexes(tree.data_runs(ino)?.chunks())
             }
             (FileType::Symlink, _) if node.size <= room => Payload::Target(node.size),
             (FileType::Symlink, _) => Payload::FarTarget,
@@ -79,9 +79,9 @@ impl Payload {
     pub(super) fn len(&self, xattr_len: u64) -> u64 {
         match self {
             Payload::Nothing | Payload::FarTarget | Payload::FarFolder(_) => 0,
-            Payload::Indexes(count) => {
+            Payload::Indexes(chunks) => {
                 let at = INODE_LEN + xattr_len;
-                at.next_multiple_of(INDEX_ALIGN) - at + count * INDEX_LEN
+                at.next_multiple_of(INDEX_ALIGN) - at + chunks.count() * INDEX_LEN
             }
             Payload::Target(len) => *len,
             Payload::Tail(folder) => u64::from(folder.tail_len),

@@ -67,7 +67,7 @@ fn write_inodes(
         let xattrs = if node.has_xattrs { plan.shared.body(ino)? } else { Body::default() };
         let payload = Payload::of(tree, ino, &node, folder, xattrs.len())?;
         let inode = Inode {
-            layout: layout_of(tree, ino, &node, &payload, far_block)?,
+            layout: layout_of(&node, &payload, far_block),
             xattr_len: xattrs.len(),
             mode: node.file_type.mode_bits() | u32::from(node.mode),
             size: folder.map_or(node.size, |folder| folder.size()),
@@ -96,25 +96,19 @@ fn write_inodes(
     Ok(())
 }
 
-fn layout_of(
-    tree: &Tree,
-    ino: u32,
-    node: &Node,
-    payload: &Payload,
-    far_block: u32,
-) -> Result<Layout, Error> {
-    Ok(match payload {
+fn layout_of(node: &Node, payload: &Payload, far_block: u32) -> Layout {
+    match payload {
         Payload::Nothing if node.file_type == FileType::Regular => {
             Layout::Plain { block: NO_BLOCK }
         }
         // 0:0 for a named pipe.
         Payload::Nothing => Layout::Device(node.device),
-        Payload::Indexes(_) => Layout::Chunks { bits: tree.data_runs(ino)?.chunks().bits },
+        Payload::Indexes(chunks) => Layout::Chunks { bits: chunks.bits },
         Payload::Target(_) => Layout::Inline { block: NO_BLOCK },
         Payload::Tail(folder) if folder.full_blocks == 0 => Layout::Inline { block: NO_BLOCK },
         Payload::Tail(_) => Layout::Inline { block: far_block },
         Payload::FarTarget | Payload::FarFolder(_) => Layout::Plain { block: far_block },
-    })
+    }
 }
 
 /// Writes the index of each chunk of the file `ino`, whose data is at `data_start` of the blob.

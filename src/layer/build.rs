@@ -44,7 +44,8 @@ impl Default for BuildOptions {
 
 /// Reads `blob` once and gives the index of the layer in it, if it is the one that is `expected`.
 ///
-/// `progress` is given the number of blob bytes that are done.
+/// `progress` is given the number of blob bytes that are done, `tee` the uncompressed bytes in order,
+/// before anything is known to be right about them.
 ///
 /// # Errors
 ///
@@ -55,6 +56,7 @@ pub fn build_index(
     expected: &Expected,
     options: &BuildOptions,
     progress: &mut dyn FnMut(u64),
+    tee: &mut dyn FnMut(&[u8]),
 ) -> Result<LayerIndex, BuildError> {
     let digest = &expected.digest;
     let (size, found) = (expected.size, blob.size());
@@ -65,8 +67,8 @@ pub fn build_index(
         let media_type = expected.media_type.clone();
         return Err(BuildError::Encrypted { digest: digest.clone(), media_type });
     }
-    let (scan, toc) =
-        scan_layer(blob, expected, options, progress).map_err(|e| explain(blob, expected, e))?;
+    let (scan, toc) = scan_layer(blob, expected, options, progress, tee)
+        .map_err(|e| explain(blob, expected, e))?;
     if scan.blob_digest != *digest {
         return Err(BuildError::Digest { expected: digest.clone(), found: scan.blob_digest });
     }
@@ -80,7 +82,7 @@ pub fn build_index(
         media_type: expected.media_type.clone(),
         origin: Origin::Scan,
     };
-    Ok(LayerIndex { identity, toc, table: scan.table })
+    Ok(LayerIndex { identity, toc, table: scan.table, windows: scan.windows })
 }
 
 fn scan_layer(
@@ -88,6 +90,7 @@ fn scan_layer(
     expected: &Expected,
     options: &BuildOptions,
     progress: &mut dyn FnMut(u64),
+    tee: &mut dyn FnMut(&[u8]),
 ) -> Result<(Scan, Toc), ScanError<EntryError>> {
     let scan_options = ScanOptions {
         span_size: options.span_size,
@@ -100,7 +103,10 @@ fn scan_layer(
         Event::Entry(entry) => builder.add(entry).map_err(EntryError::Toc),
         Event::Data { .. } | Event::End => Ok(()),
     };
-    let scan = scan(blob, &scan_options, progress, &mut |bytes| parser.push(bytes, &mut take))?;
+    let scan = scan(blob, &scan_options, progress, &mut |bytes| {
+        tee(bytes);
+        parser.push(bytes, &mut take)
+    })?;
     parser.finish(&mut take).map_err(ScanError::Sink)?;
     Ok((scan, builder.finish()))
 }
@@ -165,7 +171,7 @@ mod tests {
     }
 
     fn build(blob: &[u8], expected: &Expected) -> Result<LayerIndex, BuildError> {
-        build_index(&blob.to_vec(), expected, &BuildOptions::default(), &mut |_| {})
+        build_index(&blob.to_vec(), expected, &BuildOptions::default(), &mut |_| {}, &mut |_| {})
     }
 
     #[test]
@@ -183,7 +189,11 @@ mod tests {
             let span = index.table.find(offset).unwrap();
             let start = index.table.spans[span as usize].out_offset;
             let at = usize::try_from(offset - start).unwrap();
-            let source = BlobSpans::new(index.table.clone(), blob);
+            let source = BlobSpans::new(
+                index.table.clone(),
+                std::sync::Arc::new(index.windows.clone()),
+                blob,
+            );
             let mut last = None;
             source.read_span(span, &mut |_, bytes| last = bytes.get(at).copied()).unwrap();
             assert_eq!(last, Some(tar[usize::try_from(offset).unwrap()]));
@@ -262,7 +272,7 @@ mod tests {
         let tar = vec![0; 1 << 20];
         let blob = gzip(&tar);
         let options = BuildOptions { limit: 1 << 16, ..BuildOptions::default() };
-        let result = build_index(&blob, &expected(&blob, &tar), &options, &mut |_| {});
+        let result = build_index(&blob, &expected(&blob, &tar), &options, &mut |_| {}, &mut |_| {});
         let Err(BuildError::Scan { source: ScanError::TooLarge { limit }, .. }) = result else {
             panic!("{result:?}")
         };
@@ -283,7 +293,7 @@ mod tests {
         let mut seen = Vec::new();
         let expected = expected(&blob, &tar);
         let options = BuildOptions::default();
-        build_index(&blob, &expected, &options, &mut |done| seen.push(done)).unwrap();
+        build_index(&blob, &expected, &options, &mut |done| seen.push(done), &mut |_| {}).unwrap();
         assert!(seen.is_sorted());
         assert_eq!(seen.last(), Some(&(blob.len() as u64)));
     }

@@ -200,6 +200,11 @@ impl Inflater {
         strm.next_in = std::ptr::null();
         strm.next_out = std::ptr::null_mut();
         let at = match code {
+            // An error that is found with output at hand is reported by the next call, under another
+            // name; the message is there already.
+            z::Z_OK | z::Z_BUF_ERROR if !strm.msg.is_null() => {
+                return Err(InflateError::Broken(self.message()));
+            }
             z::Z_OK | z::Z_BUF_ERROR => place(strm.data_type, stop),
             z::Z_STREAM_END => At::End,
             z::Z_DATA_ERROR => return Err(InflateError::Broken(self.message())),

@@ -8,7 +8,8 @@
 //! - Inode numbers are 1 (the root) to [`Summary::inodes`], and a function of the layers alone, as
 //!   is every byte of the file: see [`Merged`].
 //! - A directory's names are sorted bytewise; a position in it is a number of names.
-//! - The inodes' data, in the order of their numbers, makes one virtual blob ([`Tree::data_runs`]).
+//! - The inodes' data, in the order of their numbers, makes one virtual blob ([`Tree::data_runs`],
+//!   [`Tree::segment`]).
 //! - A file of this version whose checksums match is still not trusted: every reference in it is
 //!   checked against its bounds, so that no file makes a call panic or run for ever.
 //!
@@ -28,6 +29,7 @@ mod raw;
 mod record;
 mod resolve;
 mod run;
+mod segment;
 mod tree_file;
 mod write;
 mod xattrs;
@@ -53,6 +55,7 @@ pub use merged::Merged;
 pub use raw::raw;
 pub use record::Layer;
 pub use resolve::{MAX_LINKS, Place};
+pub use segment::Segment;
 pub use tree_file::{Node, ROOT, Summary, Tree};
 pub use xattrs::Xattrs;
 

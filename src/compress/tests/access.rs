@@ -15,7 +15,8 @@ fn a_cold_read_takes_only_the_compressed_bytes_of_its_span() {
     let range = table.compressed_range(number).unwrap();
     let blob = Arc::new(CountingReader::new(blob));
     let cache = Arc::new(SpanCache::new(1 << 20));
-    let reader = SpanReader::new(BlobSpans::new(table, Arc::clone(&blob)), 0, cache);
+    let reader =
+        SpanReader::new(BlobSpans::new(table, Arc::new(scan.windows), Arc::clone(&blob)), 0, cache);
     let mut buf = [0; 4096];
     reader.read_exact_at(&mut buf, 2 << 20).unwrap();
     assert!(buf == data[2 << 20..(2 << 20) + 4096]);
@@ -31,7 +32,7 @@ fn only_what_is_in_memory_is_read_without_waiting() {
     let blob = gzip(&data, 6);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
     let second = scan.table.spans[1].out_offset;
-    let reader = reader(scan.table, blob);
+    let reader = reader(&scan, blob);
     let mut buf = [0; 100];
     assert_eq!(reader.try_read_at(&mut buf, second - 50).unwrap(), None);
     reader.read_exact_at(&mut buf[..1], second).unwrap();
@@ -52,7 +53,11 @@ fn a_cache_stays_within_its_bound_whatever_is_read() {
     for (layer, shape) in (0..).zip([Shape::Gzip(6), Shape::Zstd, Shape::Plain]) {
         let blob = pack(shape, &data);
         let (scan, _) = index(&blob, 64 << 10);
-        let reader = SpanReader::new(BlobSpans::new(scan.table, blob), layer, Arc::clone(&cache));
+        let reader = SpanReader::new(
+            BlobSpans::new(scan.table, Arc::new(scan.windows), blob),
+            layer,
+            Arc::clone(&cache),
+        );
         let mut buf = vec![0; 100_000];
         for offset in (0..data.len()).step_by(buf.len()) {
             let n = reader.read_at(&mut buf, offset as u64).unwrap();
@@ -71,7 +76,14 @@ fn layers_that_share_a_cache_never_see_each_others_bytes() {
             let data = mixed(80_000, 100 + u64::from(layer));
             let blob = gzip(&data, 6);
             let (scan, _) = index(&blob, SPAN_SIZE_MIN);
-            (SpanReader::new(BlobSpans::new(scan.table, blob), layer, Arc::clone(&cache)), data)
+            (
+                SpanReader::new(
+                    BlobSpans::new(scan.table, Arc::new(scan.windows), blob),
+                    layer,
+                    Arc::clone(&cache),
+                ),
+                data,
+            )
         })
         .collect();
     for _ in 0..2 {

@@ -124,7 +124,26 @@ proptest! {
             let cut = cut.index(blob.len());
             blob.truncate(cut);
         }
-        check_spans_are_right_or_fail(&scan.table, blob, &data);
+        check_spans_are_right_or_fail(&scan, blob, &data);
+    }
+
+    #[test]
+    fn spans_over_changed_windows_are_right_or_an_error(
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let data = mixed(300_000, 18);
+        let blob = gzip(&data, 6);
+        let (mut scan, _) = index(&blob, SPAN_SIZE_MIN);
+        for (place, value) in places {
+            let place = place.index(scan.windows.len());
+            scan.windows[place] = value;
+        }
+        if let Some(cut) = cut {
+            let cut = cut.index(scan.windows.len());
+            scan.windows.truncate(cut);
+        }
+        check_spans_are_right_or_fail(&scan, blob, &data);
     }
 
     #[test]
@@ -159,7 +178,7 @@ proptest! {
             let right = |n: u32, bytes: &[u8]| {
                 *blake3::hash(bytes).as_bytes() == table.spans[n as usize].digest
             };
-            let spans = BlobSpans::new(table.clone(), blob);
+            let spans = BlobSpans::new(table.clone(), Arc::new(scan.windows), blob);
             for number in (0..).zip(&table.spans).map(|(n, _)| n) {
                 let _ = spans.read_span(number, &mut |n, bytes| assert!(right(n, bytes)));
             }
@@ -167,8 +186,8 @@ proptest! {
     }
 }
 
-fn check_spans_are_right_or_fail(table: &SpanTable, blob: Vec<u8>, data: &[u8]) {
-    let spans = BlobSpans::new(table.clone(), blob);
+fn check_spans_are_right_or_fail(scan: &Scan, blob: Vec<u8>, data: &[u8]) {
+    let (table, spans) = (&scan.table, spans(scan, blob));
     for number in (0..).zip(&table.spans).map(|(n, _)| n) {
         let read = spans.read_span(number, &mut |n, bytes| {
             let start = usize::try_from(table.spans[n as usize].out_offset).unwrap();
@@ -185,7 +204,7 @@ fn check_spans_are_right_or_fail(table: &SpanTable, blob: Vec<u8>, data: &[u8]) 
 fn a_span_that_the_table_does_not_have_is_an_error() {
     let blob = gzip(b"bytes", 6);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
-    let spans = BlobSpans::new(scan.table, blob);
+    let spans = BlobSpans::new(scan.table, Arc::new(scan.windows), blob);
     let error = spans.read_span(1, &mut |_, _| panic!()).unwrap_err();
     assert_eq!(error.kind(), Kind::OutOfRange);
 }
@@ -195,7 +214,7 @@ fn a_changed_byte_of_a_plain_blob_names_both_digests() {
     let mut blob = mixed(100_000, 17);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
     blob[50_000] ^= 1;
-    let spans = BlobSpans::new(scan.table, blob);
+    let spans = BlobSpans::new(scan.table, Arc::new(scan.windows), blob);
     spans.read_span(0, &mut |_, _| ()).unwrap();
     let error = spans.read_span(1, &mut |_, _| panic!()).unwrap_err();
     assert!(matches!(error, SpanError::Mismatch { span: 1, .. }));

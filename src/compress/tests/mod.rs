@@ -111,15 +111,19 @@ pub(super) fn check_invariants(table: &SpanTable, blob: usize, size: usize, span
     }
 }
 
-pub(super) fn reader(table: SpanTable, blob: Vec<u8>) -> SpanReader<BlobSpans<Vec<u8>>> {
-    SpanReader::new(BlobSpans::new(table, blob), 0, Arc::new(SpanCache::new(1 << 20)))
+pub(super) fn spans(scan: &Scan, blob: Vec<u8>) -> BlobSpans<Vec<u8>> {
+    BlobSpans::new(scan.table.clone(), Arc::new(scan.windows.clone()), blob)
+}
+
+pub(super) fn reader(scan: &Scan, blob: Vec<u8>) -> SpanReader<BlobSpans<Vec<u8>>> {
+    SpanReader::new(spans(scan, blob), 0, Arc::new(SpanCache::new(1 << 20)))
 }
 
 /// Reads `blob` in every way and compares with `data`.
-pub(super) fn check_blob(blob: &Vec<u8>, data: &[u8], span_size: u32) -> SpanTable {
+pub(super) fn check_blob(blob: &Vec<u8>, data: &[u8], span_size: u32) -> Scan {
     let (scan, out) = index(blob, span_size);
     assert!(out == data, "the scan gives other bytes");
-    let spans = BlobSpans::new(scan.table.clone(), blob.clone());
+    let spans = spans(&scan, blob.clone());
     for number in (0..u32::try_from(scan.table.spans.len()).unwrap()).rev() {
         let mut last = None;
         spans
@@ -131,7 +135,7 @@ pub(super) fn check_blob(blob: &Vec<u8>, data: &[u8], span_size: u32) -> SpanTab
             .unwrap();
         assert_eq!(last, Some(number));
     }
-    let reader = reader(scan.table.clone(), blob.clone());
+    let reader = reader(&scan, blob.clone());
     let mut random = Random::new(data.len() as u64);
     for _ in 0..60 {
         let offset = random.below(data.len() + 2);
@@ -140,5 +144,5 @@ pub(super) fn check_blob(blob: &Vec<u8>, data: &[u8], span_size: u32) -> SpanTab
         let expected = &data[offset.min(data.len())..(offset + buf.len()).min(data.len())];
         assert!(&buf[..n] == expected, "{} bytes at {offset}", buf.len());
     }
-    scan.table
+    scan
 }

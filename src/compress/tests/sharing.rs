@@ -33,7 +33,7 @@ impl<S: SpanSource> SpanSource for Slow<S> {
 fn slow(shape: Shape, data: &[u8]) -> SpanReader<Slow<BlobSpans<Vec<u8>>>> {
     let blob = pack(shape, data);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
-    let inner = BlobSpans::new(scan.table, blob);
+    let inner = BlobSpans::new(scan.table, Arc::new(scan.windows), blob);
     let source = Slow { inner, decodes: AtomicU32::new(0), fail: AtomicBool::new(false) };
     SpanReader::new(source, 0, Arc::new(SpanCache::new(4 << 20)))
 }
@@ -133,7 +133,7 @@ fn a_read_that_fails_once_works_the_next_time() {
     let blob = gzip(&data, 6);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
     let flaky = Flaky { blob, reads: AtomicU32::new(0), period: 7 };
-    let spans = BlobSpans::new(scan.table, flaky);
+    let spans = BlobSpans::new(scan.table, Arc::new(scan.windows), flaky);
     let reader = SpanReader::new(spans, 0, Arc::new(SpanCache::new(1 << 20)));
     let (mut buf, mut failures) = (vec![0; 20_000], 0);
     for offset in (0..data.len() - buf.len()).step_by(buf.len()) {
@@ -179,7 +179,8 @@ fn a_thread_that_panics_leaves_nobody_waiting() {
     let data = mixed(50_000, 27);
     let blob = gzip(&data, 6);
     let (scan, _) = index(&blob, SPAN_SIZE_MIN);
-    let source = Panics(BlobSpans::new(scan.table, blob), AtomicBool::new(true));
+    let source =
+        Panics(BlobSpans::new(scan.table, Arc::new(scan.windows), blob), AtomicBool::new(true));
     let reader = SpanReader::new(source, 0, Arc::new(SpanCache::new(1 << 20)));
     let outcomes = std::thread::scope(|scope| {
         let read = || {

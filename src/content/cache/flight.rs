@@ -80,7 +80,9 @@ impl Pilot<'_> {
     pub(super) fn land(self, result: &Result<(), SpanError>) {
         let outcome = match result {
             Ok(()) => Ok(()),
-            Err(SpanError::Read { source, .. }) => Err((source.kind(), source.to_string())),
+            Err(SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. }) => {
+                Err((source.kind(), source.to_string()))
+            }
             Err(e @ (SpanError::Decode { .. } | SpanError::Mismatch { .. })) => {
                 Err((io::ErrorKind::InvalidData, e.to_string()))
             }

@@ -80,7 +80,7 @@ impl CachedLayer {
                 let data = tempfile::NamedTempFile::new_in(dir)?;
                 data.as_file().set_len(table.size)?;
                 let data = data.persist(&data_path)?;
-                (Map::create(&dir.join("map"), table)?, data)
+                (Map::create(&dir.join("map"), table, false)?, data)
             }
         };
         let on_disk = |&(i, _): &(u32, &Span)| map.state(i).1;
@@ -126,11 +126,6 @@ impl CachedLayer {
         }
         self.sync();
         Ok(())
-    }
-
-    /// Writes what a source has verified already, as the index pass does.
-    pub fn admit(&self, index: u32, bytes: &[u8]) {
-        self.store(index, bytes);
     }
 
     /// Makes the spans written so far survive a crash.
@@ -367,7 +362,7 @@ impl ReadAt for CachedLayer {
         let mut done = 0;
         for (span, skip, take) in self.pieces(offset, buf.len()) {
             self.read_from(span, &mut buf[done..done + take], skip).map_err(|e| match e {
-                SpanError::Read { source, .. } => source,
+                SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. } => source,
                 e @ (SpanError::Decode { .. } | SpanError::Mismatch { .. }) => {
                     io::Error::new(io::ErrorKind::InvalidData, e)
                 }

@@ -47,15 +47,19 @@ impl Map {
         Ok(Some(Self { shared: SharedWords::map(&file, words)? }))
     }
 
-    /// Makes an empty map of `table` at `path`. A process that has an older file there mapped
-    /// keeps it.
-    pub(super) fn create(path: &Path, table: &SpanTable) -> io::Result<Self> {
+    /// Makes a map of `table` at `path` in which every span is `present`, or none. A process that
+    /// has an older file there mapped keeps it.
+    pub(super) fn create(path: &Path, table: &SpanTable, present: bool) -> io::Result<Self> {
         let words = HEADER_WORDS + table.spans.len();
         let new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
         new.as_file().set_len(words as u64 * 4)?;
         let map = Self { shared: SharedWords::map(new.as_file(), words)? };
         for (word, value) in map.shared.words().iter().zip(header(table)?) {
             word.store(value, Ordering::Relaxed);
+        }
+        if present {
+            let spans = &map.shared.words()[HEADER_WORDS..];
+            spans.iter().for_each(|word| word.store(PRESENT, Ordering::Relaxed));
         }
         map.shared.sync()?;
         new.persist(path)?;

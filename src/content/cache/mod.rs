@@ -20,11 +20,13 @@
 
 mod evict;
 mod flight;
+mod ingest;
 mod layer;
 mod map;
 #[cfg(test)]
 mod tests;
 
+pub use ingest::Ingest;
 pub use layer::{CachedLayer, LayerState};
 
 use std::collections::HashMap;

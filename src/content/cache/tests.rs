@@ -48,7 +48,7 @@ impl Far {
             size,
             points,
             spans,
-            windows: vec![],
+            windows_size: 0,
         };
         Arc::new(Self { table, bytes, reads: AtomicU32::new(0), down: AtomicBool::new(false) })
     }
@@ -189,4 +189,31 @@ fn another_index_of_the_blob_starts_afresh() {
     let layer = cache.layer(&digest(), other.clone()).unwrap();
     assert_eq!(layer.state().stored, 0);
     assert_eq!(read(&*layer, 0, 4000).unwrap(), other.bytes);
+}
+
+#[test]
+fn a_layer_taken_in_whole_needs_no_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let far = Far::new(10_500);
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
+    let mut ingest = cache.ingest(&digest()).unwrap();
+    far.bytes.chunks(777).for_each(|piece| ingest.write(piece));
+    assert!(ingest.finish(&far.table).unwrap());
+    far.down.store(true, Ordering::SeqCst);
+    let layer = cache.layer(&digest(), far.clone()).unwrap();
+    assert_eq!(layer.state().stored, 10_500);
+    assert_eq!(read(&*layer, 0, 10_500).unwrap(), far.bytes);
+}
+
+#[test]
+fn a_layer_taken_in_halfway_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let far = Far::new(3000);
+    let cache = LayerCache::open(dir.path(), u64::MAX).unwrap();
+    let mut ingest = cache.ingest(&digest()).unwrap();
+    ingest.write(&far.bytes[..1000]);
+    assert!(!ingest.finish(&far.table).unwrap());
+    let layer = cache.layer(&digest(), far.clone()).unwrap();
+    assert_eq!(layer.state().stored, 0);
+    assert_eq!(read(&*layer, 0, 3000).unwrap(), far.bytes);
 }

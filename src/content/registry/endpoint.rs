@@ -345,6 +345,10 @@ pub(super) async fn within<T>(
     let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
     match tokio::time::timeout(limit, future).await {
         Ok(Ok(value)) => Ok(value),
+        // A certificate that is not good does not become so.
+        Ok(Err(e)) if causes(&e).any(|cause| cause.is::<rustls::Error>()) => {
+            Err(Error::Tls { host: host.to_owned(), reason: root_cause(&e) })
+        }
         Ok(Err(e)) => Err(Error::Unreachable {
             what: what.to_owned(),
             host: host.to_owned(),
@@ -358,16 +362,25 @@ pub(super) async fn within<T>(
     }
 }
 
+/// An error and what caused it, outermost first.
+fn causes<'a>(
+    error: &'a reqwest::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let first: &'a (dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |at| {
+        // An error of the system passes over what it holds when it is asked for its source.
+        let held = at.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        held.map(|held| held as &(dyn std::error::Error + 'static)).or_else(|| at.source())
+    })
+}
+
 /// The innermost cause, which never names an address; the outer ones do, with its query.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
+    match causes(error).filter(|cause| !cause.is::<reqwest::Error>()).last() {
+        Some(cause) => cause.to_string(),
+        None if error.is_timeout() => "timed out".to_owned(),
+        None => "request failed".to_owned(),
     }
-    if cause.downcast_ref::<reqwest::Error>().is_some() {
-        return if error.is_timeout() { "timed out" } else { "request failed" }.to_owned();
-    }
-    cause.to_string()
 }
 
 /// Host and port of an address, and nothing else of it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::archive::{FileType, LayerPath};
-use crate::erofs::{BlobLayout, DataPath, Image};
+use crate::erofs::{DataPath, Image};
 use crate::sys::XattrTarget;
 use crate::tree::tests::chain::walk;
 use crate::tree::{Extent, Tree};
@@ -61,10 +61,9 @@ impl<'t> Made<'t> {
         let image = Image::create(tree, &dir.join("image")).unwrap();
         let blob = dir.join("blob");
         let file = File::create(&blob).unwrap();
-        let layout = BlobLayout::of(tree);
-        file.set_len(layout.size()).unwrap();
+        file.set_len(tree.summary().data_len).unwrap();
         let mut offset = 0;
-        while let Some(segment) = layout.segment(offset).unwrap() {
+        while let Some(segment) = tree.segment(offset).unwrap() {
             let size = tree.node(segment.ino).unwrap().size;
             for extent in tree.extents(segment.ino, segment.file_offset).unwrap() {
                 let extent = extent.unwrap();
@@ -79,7 +78,7 @@ impl<'t> Made<'t> {
             assert!(segment.file_offset < size);
             offset += segment.len;
         }
-        assert_eq!(offset, layout.size());
+        assert_eq!(offset, tree.summary().data_len);
         Self { tree, image, blob }
     }
 
@@ -97,21 +96,32 @@ impl<'t> Made<'t> {
         let root = mount.path();
         let mut expected: HashMap<LayerPath, u32> = walk(self.tree).into_iter().collect();
         let mut numbers = HashMap::new();
-        let mut pending = vec![(LayerPath::root(), root.join("."))];
-        while let Some((path, place)) = pending.pop() {
-            let ino = expected.remove(&path).unwrap_or_else(|| panic!("{path} is not in the tree"));
-            let number = std::fs::symlink_metadata(&place).unwrap().ino();
+        let mut pending = vec![(LayerPath::root(), root.clone())];
+        let mut seen = |path: &LayerPath, place: &Path, parent: &File, name: &[u8]| {
+            let ino = expected.remove(path).unwrap_or_else(|| panic!("{path} is not in the tree"));
+            let number = std::fs::symlink_metadata(place).unwrap().ino();
             assert_eq!(*numbers.entry(number).or_insert(ino), ino, "{path}");
-            self.compare_inode(&path, &place, ino);
-            if self.tree.node(ino).unwrap().file_type == FileType::Directory {
-                let mut count = 0;
-                for entry in std::fs::read_dir(&place).unwrap() {
-                    let name = entry.unwrap().file_name();
-                    pending.push((path.join(name.as_bytes()).unwrap(), place.join(name)));
-                    count += 1;
+            self.compare_inode(path, place, ino);
+            self.compare_xattrs(path, XattrTarget::Child(parent.as_fd(), name), ino);
+            ino
+        };
+        seen(&LayerPath::root(), &root.join("."), &File::open(&root).unwrap(), b".");
+        while let Some((path, place)) = pending.pop() {
+            let folder = File::open(&place).unwrap();
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(&place).unwrap() {
+                let name = entry.unwrap().file_name();
+                let (path, place) = (path.join(name.as_bytes()).unwrap(), place.join(&name));
+                let ino = seen(&path, &place, &folder, name.as_bytes());
+                if self.tree.node(ino).unwrap().file_type == FileType::Directory {
+                    pending.push((path, place));
                 }
-                assert_eq!(count, self.tree.children(ino, 0).unwrap().count(), "{path}");
+                names.push(name);
             }
+            names.sort();
+            names.dedup();
+            let ino = self.tree.resolve(path.as_bytes(), false).unwrap().ino;
+            assert_eq!(names.len(), self.tree.children(ino, 0).unwrap().count(), "{path}");
         }
         assert!(expected.is_empty(), "not in the image: {expected:?}");
         assert_eq!(numbers.len() as u32, self.tree.summary().inodes);
@@ -126,7 +136,6 @@ impl<'t> Made<'t> {
         let mtime = (found.mtime(), found.mtime_nsec());
         assert_eq!(mtime, (node.mtime.secs, i64::from(node.mtime.nanos)), "{path}");
         assert_eq!(found.rdev(), node.device.dev_t(), "{path}");
-        self.compare_xattrs(path, place, ino);
         match node.file_type {
             FileType::Regular => {
                 assert_eq!(found.size(), node.size, "{path}");
@@ -143,13 +152,7 @@ impl<'t> Made<'t> {
         }
     }
 
-    fn compare_xattrs(&self, path: &LayerPath, place: &Path, ino: u32) {
-        let (parent, name) = match path.file_name() {
-            Some(name) => (place.parent().unwrap(), name),
-            None => (place, &b"."[..]),
-        };
-        let parent = File::open(parent).unwrap();
-        let target = XattrTarget::Child(parent.as_fd(), name);
+    fn compare_xattrs(&self, path: &LayerPath, target: XattrTarget<'_>, ino: u32) {
         let names = target.names().unwrap();
         let found: Vec<(Vec<u8>, Option<Vec<u8>>)> =
             names.iter().map(|n| (n.clone(), target.get(n).unwrap())).collect();

@@ -1,4 +1,3 @@
-mod blob;
 mod kernel;
 mod limits;
 mod made;

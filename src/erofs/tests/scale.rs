@@ -25,15 +25,15 @@ fn name(toc: &mut Toc, path: &str, place: usize) {
 #[test]
 fn large_folders_and_many_links_are_shown() {
     let mut toc = Toc::default();
-    // Every length of a name, so that blocks end in all ways.
-    for n in 0..5000 {
-        toc.inodes.push(file(n % 3, n));
+    // Names of many lengths, so that blocks end in all ways.
+    for n in 0..20_000 {
+        toc.inodes.push(file(n % 1000 / 999, n));
         let filler = "f".repeat((n % 200) as usize);
         name(&mut toc, &format!("large/{n:05}{filler}"), n as usize);
     }
-    toc.inodes.push(file(5000, 1));
-    for n in 0..10_000 {
-        name(&mut toc, &format!("links/{n:05}"), 5000);
+    toc.inodes.push(file(50, 1));
+    for n in 0..2_000 {
+        name(&mut toc, &format!("links/{n:05}"), 20_000);
     }
     toc.names.sort_by(|a, b| a.path.cmp(&b.path));
     let tree = merged(&[toc]);
@@ -75,6 +75,9 @@ fn a_million_inodes() {
         image.verify().unwrap();
         let verified = start.elapsed();
         let size = std::fs::metadata(&path).unwrap().len();
+        let made = Made::new(&tree, dir.path());
+        made.check();
+        made.compare_mounted(DataPath::Cached);
         println!(
             "{files} files, {width} a folder, {} inodes: written in {best:?} to memory, {created:?} \
              to a synced file of {size} bytes, verified in {verified:?}",

@@ -1,7 +1,9 @@
 use crate::compress::SpanTable;
 use crate::digest::{Algorithm, DiffId, Digest};
 
-use super::layout::{HEADER_LEN, MAGIC, MAX_IDENTITY, MAX_SPANS, MAX_TOC, SECTIONS, VERSION};
+use super::layout::{
+    HEADER_LEN, MAGIC, MAX_IDENTITY, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS, VERSION,
+};
 use super::toc::decode_toc;
 use super::wire::Input;
 use super::{FormatError, Identity, LayerIndex, Origin};
@@ -21,10 +23,16 @@ impl Section {
         if bytes.len() as u64 != self.len {
             return Err(FormatError::Truncated);
         }
-        if crc32c::crc32c(bytes) != self.checksum {
-            return Err(FormatError::Checksum(self.name));
-        }
+        self.check_sum(crc32c::crc32c(bytes))?;
         Ok(bytes)
+    }
+
+    /// Whether `checksum` is that of this section.
+    pub(super) fn check_sum(&self, checksum: u32) -> Result<(), FormatError> {
+        match checksum == self.checksum {
+            true => Ok(()),
+            false => Err(FormatError::Checksum(self.name)),
+        }
     }
 }
 
@@ -33,6 +41,7 @@ impl Section {
 pub(super) struct Header {
     pub(super) identity: Section,
     pub(super) spans: Section,
+    pub(super) windows: Section,
     pub(super) toc: Section,
 }
 
@@ -47,8 +56,12 @@ impl Header {
         if version != VERSION {
             return Err(FormatError::Version(version));
         }
-        let bounds: [(&str, u64); SECTIONS] =
-            [("identity", MAX_IDENTITY), ("span table", MAX_SPANS), ("TOC", MAX_TOC)];
+        let bounds: [(&str, u64); SECTIONS] = [
+            ("identity", MAX_IDENTITY),
+            ("span table", MAX_SPANS),
+            ("windows", MAX_WINDOWS),
+            ("TOC", MAX_TOC),
+        ];
         let mut offset = HEADER_LEN as u64;
         let mut section = |(name, bound)| {
             let checksum = u32::from_le_bytes(array(&mut input)?);
@@ -57,12 +70,12 @@ impl Header {
             offset = offset.checked_add(len).ok_or(FormatError::Range("section"))?;
             if len > bound { Err(FormatError::TooLarge(len)) } else { Ok(section) }
         };
-        let [identity, spans, toc] = bounds.map(&mut section);
+        let [identity, spans, windows, toc] = bounds.map(&mut section);
         let checksum = u32::from_le_bytes(array(&mut input)?);
         if crc32c::crc32c(&bytes[..HEADER_LEN - 4]) != checksum {
             return Err(FormatError::Checksum("header"));
         }
-        let header = Self { identity: identity?, spans: spans?, toc: toc? };
+        let header = Self { identity: identity?, spans: spans?, windows: windows?, toc: toc? };
         match offset.cmp(&file_len) {
             std::cmp::Ordering::Less => Err(FormatError::Trailing),
             std::cmp::Ordering::Equal => Ok(header),
@@ -81,9 +94,19 @@ pub(super) fn decode(file: &[u8]) -> Result<LayerIndex, FormatError> {
     };
     Ok(LayerIndex {
         identity: decode_identity(bytes(&header.identity)?)?,
-        table: SpanTable::decode(bytes(&header.spans)?)?,
+        table: decode_table(&header, bytes(&header.spans)?)?,
+        windows: bytes(&header.windows)?.to_vec(),
         toc: decode_toc(bytes(&header.toc)?)?,
     })
+}
+
+/// The section "spans", which refers to all of the section "windows".
+pub(super) fn decode_table(header: &Header, spans: &[u8]) -> Result<SpanTable, FormatError> {
+    let table = SpanTable::decode(spans)?;
+    match table.windows_size == header.windows.len {
+        true => Ok(table),
+        false => Err(FormatError::Invalid("size of the windows")),
+    }
 }
 
 /// The section "identity".

@@ -5,8 +5,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::layer::{Extent, Inode, LayerIndex, Name, Target, Toc};
 
 use super::layout::{
-    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_COLUMNS, MAX_SPANS, MAX_TOC, SECTIONS, VERSION,
-    ZSTD_LEVEL, foreseen_place,
+    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_COLUMNS, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS,
+    VERSION, ZSTD_LEVEL, foreseen_place,
 };
 use super::wire::{put, put_bytes, put_difference, zigzag};
 use super::{FormatError, Identity, Origin};
@@ -17,18 +17,22 @@ pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, FormatError> {
     if spans.len() as u64 > MAX_SPANS {
         return Err(FormatError::TooLarge(spans.len() as u64));
     }
-    let sections = [identity(&index.identity), spans, toc(&index.toc)?];
-    let mut file = Vec::with_capacity(HEADER_LEN + sections.iter().map(Vec::len).sum::<usize>());
+    if index.windows.len() as u64 > MAX_WINDOWS {
+        return Err(FormatError::TooLarge(index.windows.len() as u64));
+    }
+    let (identity, toc) = (identity(&index.identity), toc(&index.toc)?);
+    let sections = [&identity, &spans, &index.windows, &toc];
+    let mut file = Vec::with_capacity(HEADER_LEN + sections.iter().map(|s| s.len()).sum::<usize>());
     file.extend_from_slice(MAGIC);
     file.extend_from_slice(&VERSION.to_le_bytes());
-    for section in &sections {
+    for section in sections {
         file.extend_from_slice(&crc32c::crc32c(section).to_le_bytes());
         file.extend_from_slice(&(section.len() as u64).to_le_bytes());
     }
     let checksum = crc32c::crc32c(&file);
     file.extend_from_slice(&checksum.to_le_bytes());
     debug_assert_eq!((file.len(), sections.len()), (HEADER_LEN, SECTIONS));
-    for section in &sections {
+    for section in sections {
         file.extend_from_slice(section);
     }
     Ok(file)

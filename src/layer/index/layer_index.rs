@@ -33,6 +33,8 @@ pub struct LayerIndex {
     pub toc: Toc,
     /// How to decode any part of that stream.
     pub table: SpanTable,
+    /// The packed windows that the span table refers to.
+    pub windows: Vec<u8>,
 }
 
 impl LayerIndex {
@@ -61,9 +63,6 @@ impl LayerIndex {
     /// About a span or two in a layer that can be read lazily; all of a blob that has no place to
     /// start but its own, such as a single zstd frame.
     pub fn longest_run(&self) -> u64 {
-        let ends = self.table.points.iter().skip(1).map(|point| point.out_offset);
-        let points = self.table.points.iter().map(|point| point.out_offset);
-        let runs = points.zip(ends.chain([self.table.size])).map(|(start, end)| end - start);
-        runs.max().unwrap_or(0)
+        self.table.longest_run()
     }
 }

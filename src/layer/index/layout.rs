@@ -3,14 +3,16 @@
 //! ```text
 //! 0   magic "STRATIDX"
 //! 8   version, u32
-//! 12  three times: CRC-32C of the section, u32; its length, u64
-//! 48  CRC-32C of all before, u32
-//! 52  section "identity", section "spans", section "toc", one right after the other; nothing more
+//! 12  four times: CRC-32C of the section, u32; its length, u64
+//! 60  CRC-32C of all before, u32
+//! 64  the sections "identity", "spans", "windows" and "toc", one right after the other; nothing more
 //! ```
 //!
 //! - **identity**: origin, a byte; blob digest and diffID, each an algorithm, a byte, and the hash;
 //!   media type, as a varint length and UTF-8.
 //! - **spans**: a span table as [`crate::compress::SpanTable::encode`] writes it.
+//! - **windows**: the packed windows that the span table refers to, read from the file when one is
+//!   needed.
 //! - **toc**: the length of what follows once decompressed, u64; a zstd frame of that: the numbers
 //!   of inodes, names, whiteouts and opaques, as varints; the length of each [`Column`], likewise;
 //!   the columns, one right after the other.
@@ -21,15 +23,17 @@
 /// The first bytes of a file.
 pub(super) const MAGIC: &[u8; 8] = b"STRATIDX";
 /// The version of this layout. Files of another one are made again.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// The length of the header in bytes.
-pub(super) const HEADER_LEN: usize = 52;
+pub(super) const HEADER_LEN: usize = 64;
 /// How many sections there are.
-pub(super) const SECTIONS: usize = 3;
+pub(super) const SECTIONS: usize = 4;
 /// The longest section "identity", in bytes.
 pub(super) const MAX_IDENTITY: u64 = 4096;
 /// The longest section "spans", in bytes.
 pub(super) const MAX_SPANS: u64 = 1 << 30;
+/// The longest section "windows", in bytes.
+pub(super) const MAX_WINDOWS: u64 = 1 << 32;
 /// The longest section "toc", in bytes.
 pub(super) const MAX_TOC: u64 = 1 << 28;
 /// The most bytes of columns, once decompressed.

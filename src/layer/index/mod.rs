@@ -18,4 +18,4 @@ mod tests;
 
 pub use error::FormatError;
 pub use layer_index::{Identity, LayerIndex, Origin};
-pub use store::{IndexStore, StoreError};
+pub use store::{IndexStore, StoreError, StoredTable};

@@ -1,18 +1,31 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::compress::SpanTable;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Classify, Kind};
 use crate::io::{AtomicFile, FileReader, ReadAt};
 
-use super::decode::{Header, Section, decode_identity};
+use super::decode::{Header, Section, decode_identity, decode_table};
 use super::layout::HEADER_LEN;
 use super::{FormatError, Identity, LayerIndex};
 
 /// What file names end in.
 const SUFFIX: &str = ".toc";
+/// How many bytes are read at once of what is only checked.
+const PIECE: usize = 64 << 10;
+
+/// What reading bytes of a layer takes: its index without the TOC.
+pub struct StoredTable {
+    /// Which layer it is of.
+    pub identity: Identity,
+    /// How to decode any part of it.
+    pub table: SpanTable,
+    /// The packed windows that the table refers to, in the file of the index.
+    pub windows: Arc<dyn ReadAt>,
+}
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -92,25 +105,30 @@ impl IndexStore {
 
     /// The index of the blob `digest` without its TOC, which is then neither read nor decoded.
     ///
+    /// The windows are checked and stay in the file, which is held open.
+    ///
     /// # Errors
     ///
     /// As [`IndexStore::load`].
-    pub fn load_table(&self, digest: &Digest) -> Result<Option<(Identity, SpanTable)>, StoreError> {
+    pub fn load_table(&self, digest: &Digest) -> Result<Option<StoredTable>, StoreError> {
         self.read(digest, |file| {
             let mut start = vec![0; HEADER_LEN];
             let n = file.read_at(&mut start, 0)?;
             let header = Header::decode(&start[..n], file.size())?;
-            let identity = decode_identity(&section(file, &header.identity)?)?;
+            let identity = decode_identity(&section(&file, &header.identity)?)?;
             same_layer(&identity, digest)?;
-            let table = SpanTable::decode(&section(file, &header.spans)?);
-            Ok((identity, table.map_err(FormatError::from)?))
+            let table = decode_table(&header, &section(&file, &header.spans)?)?;
+            check(&file, &header.windows)?;
+            let (offset, len) = (header.windows.offset, header.windows.len);
+            let windows = Arc::new(crate::io::Section::new(file, offset, len)?);
+            Ok(StoredTable { identity, table, windows })
         })
     }
 
     fn read<T>(
         &self,
         digest: &Digest,
-        act: impl FnOnce(&FileReader) -> Result<T, Unusable>,
+        act: impl FnOnce(FileReader) -> Result<T, Unusable>,
     ) -> Result<Option<T>, StoreError> {
         let path = self.path(digest);
         let file = match fs::File::open(&path) {
@@ -118,7 +136,7 @@ impl IndexStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(at(&path)(e)),
         };
-        match act(&file) {
+        match act(file) {
             Ok(found) => Ok(Some(found)),
             Err(Unusable::Io(e)) if e.kind() != io::ErrorKind::UnexpectedEof => Err(at(&path)(e)),
             Err(unusable) => {
@@ -183,6 +201,19 @@ fn section(file: &FileReader, section: &Section) -> Result<Vec<u8>, Unusable> {
     file.read_exact_at(&mut bytes, section.offset)?;
     section.check(&bytes)?;
     Ok(bytes)
+}
+
+/// Checks a section that is not read as a whole.
+fn check(file: &FileReader, section: &Section) -> Result<(), Unusable> {
+    let (mut piece, mut checksum) = (vec![0; PIECE], 0);
+    let (mut offset, end) = (section.offset, section.offset + section.len);
+    while offset < end {
+        let want = usize::try_from(end - offset).unwrap_or(usize::MAX).min(PIECE);
+        file.read_exact_at(&mut piece[..want], offset)?;
+        checksum = crc32c::crc32c_append(checksum, &piece[..want]);
+        offset += want as u64;
+    }
+    Ok(section.check_sum(checksum)?)
 }
 
 fn same_layer(identity: &Identity, digest: &Digest) -> Result<(), Unusable> {

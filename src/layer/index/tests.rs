@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::{Device, FileType, LayerPath, Metadata, Timestamp, Xattr};
-use crate::compress::{AccessPoint, Codec, Span, SpanTable, Start};
+use crate::compress::{AccessPoint, Codec, Span, SpanTable, Start, Window};
 use crate::digest::{Algorithm, DiffId, Digest};
 use crate::layer::{Extent, Inode, Name, Target, Toc};
 
@@ -89,8 +89,9 @@ fn tocs() -> impl Strategy<Value = Toc> {
 }
 
 fn table() -> SpanTable {
-    let points =
-        vec![AccessPoint { out_offset: 0, in_offset: 0, skip: 0, start: Start::GzipMember }];
+    let window = Some(Window { offset: 0, len: 4, part: 0 });
+    let start = Start::Deflate { bits: 3, window };
+    let points = vec![AccessPoint { out_offset: 0, in_offset: 10, skip: 0, start }];
     let span = |out_offset, len| Span { out_offset, len, point: 0, digest: [7; 32] };
     SpanTable {
         codec: Codec::Gzip,
@@ -98,7 +99,7 @@ fn table() -> SpanTable {
         size: 3000,
         points,
         spans: vec![span(0, 1000), span(1000, 2000)],
-        windows: Vec::new(),
+        windows_size: 4,
     }
 }
 
@@ -110,7 +111,7 @@ fn index(toc: Toc) -> LayerIndex {
         media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
         origin: Origin::Scan,
     };
-    LayerIndex { identity, toc, table: table() }
+    LayerIndex { identity, toc, table: table(), windows: b"wind".to_vec() }
 }
 
 fn small() -> LayerIndex {
@@ -218,6 +219,7 @@ fn the_longest_run_is_between_two_points() {
     assert_eq!(index.longest_run(), 3000);
     let point = AccessPoint { out_offset: 1000, in_offset: 500, ..index.table.points[0].clone() };
     index.table.points.push(point);
+    index.table.spans[1].point = 1;
     assert_eq!(index.longest_run(), 2000);
 }
 
@@ -232,8 +234,12 @@ fn a_store_gives_back_what_it_keeps() {
     store.save(&index).unwrap();
     store.save(&index).unwrap();
     assert_eq!(store.load(&digest).unwrap().as_ref(), Some(&index));
-    let (identity, table) = store.load_table(&digest).unwrap().unwrap();
-    assert_eq!((identity, table), (index.identity, index.table));
+    let stored = store.load_table(&digest).unwrap().unwrap();
+    let mut windows = vec![0; index.windows.len()];
+    stored.windows.read_exact_at(&mut windows, 0).unwrap();
+    assert_eq!(stored.windows.size(), windows.len() as u64);
+    assert_eq!((stored.identity, stored.table), (index.identity, index.table));
+    assert_eq!(windows, index.windows);
     std::fs::write(store.path(&digest).with_extension("tmp"), b"left over").unwrap();
     assert_eq!(store.list().unwrap(), std::slice::from_ref(&digest));
     assert!(store.remove(&digest).unwrap());

@@ -7,3 +7,4 @@ mod model;
 pub(crate) mod properties;
 mod rules;
 mod scale;
+mod segment;

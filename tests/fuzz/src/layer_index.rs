@@ -4,6 +4,9 @@ use stratafs::compress::{Codec, SpanTable};
 use stratafs::layer::LayerIndex;
 use stratafs::tree;
 
+/// The longest windows of a packed file in bytes: a table may claim more than there is memory.
+const WINDOWS_MAX: u64 = 1 << 20;
+
 /// Decodes `data` as a file. With a first byte of 1 it is taken for the columns of a TOC, with 2
 /// for a span table, and packed into a file whose checksums are right.
 pub fn run(data: &[u8]) {
@@ -21,8 +24,8 @@ pub fn run(data: &[u8]) {
 }
 
 fn empty_table() -> SpanTable {
-    let (points, spans, windows) = (Vec::new(), Vec::new(), Vec::new());
-    SpanTable { codec: Codec::Plain, blob_size: 0, size: 0, points, spans, windows }
+    let (points, spans) = (Vec::new(), Vec::new());
+    SpanTable { codec: Codec::Plain, blob_size: 0, size: 0, points, spans, windows_size: 0 }
 }
 
 fn compressed(columns: &[u8]) -> Vec<u8> {
@@ -37,11 +40,13 @@ fn file(spans: &[u8], toc: &[u8]) -> Vec<u8> {
     identity.push(0);
     identity.extend([9; 32]);
     identity.extend(b"\x03tar");
-    let mut file = b"STRATIDX\x01\0\0\0".to_vec();
-    for section in [&identity[..], spans, toc] {
+    let windows = SpanTable::decode(spans).map_or(0, |table| table.windows_size.min(WINDOWS_MAX));
+    let windows = vec![0; usize::try_from(windows).unwrap_or(0)];
+    let mut file = b"STRATIDX\x02\0\0\0".to_vec();
+    for section in [&identity[..], spans, &windows, toc] {
         file.extend(crc32c::crc32c(section).to_le_bytes());
         file.extend((section.len() as u64).to_le_bytes());
     }
     file.extend(crc32c::crc32c(&file).to_le_bytes());
-    [&file[..], &identity, spans, toc].concat()
+    [&file[..], &identity, spans, &windows, toc].concat()
 }

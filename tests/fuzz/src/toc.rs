@@ -90,9 +90,9 @@ fn check(toc: Toc) {
         size: 0,
         points: Vec::new(),
         spans: Vec::new(),
-        windows: Vec::new(),
+        windows_size: 0,
     };
-    let index = LayerIndex { identity, toc, table };
+    let index = LayerIndex { identity, toc, table, windows: Vec::new() };
     let file = index.encode().expect("a TOC of this size can be written");
     assert_eq!(LayerIndex::decode(&file).as_ref(), Ok(&index));
 }

@@ -1,4 +1,4 @@
-//! Sparse windows: of the 32 KiB before a deflate block only the bytes that are referred to.
+//! Which bytes of the 32 KiB before a deflate block are referred to.
 //!
 //! Only the first 32 KiB of output after a block can refer to its window, and they refer to a
 //! tenth of it. Which bytes those are is found without a second inflater: the 32 KiB are decoded
@@ -9,14 +9,12 @@
 //! that runs over the window's end (its last byte is always kept) and one that is cut by the end of
 //! what is looked at (all places with that mark are kept). What is kept beyond need is harmless.
 
-use crate::sys::inflate::{Inflater, Stop, WINDOW_SIZE, Wrapper};
+use crate::sys::inflate::{At, Inflater, Stop, WINDOW_SIZE, Wrapper};
 
 use super::DecodeError;
 
 /// How many different marks there are: every change of a byte but none.
 const SYMBOLS: usize = 255;
-/// The level at which windows are packed: higher ones gain little on a few KiB.
-const LEVEL: i32 = 3;
 /// How many bytes are compared at once on the way to those that differ.
 const STRIDE: usize = 16;
 
@@ -56,10 +54,9 @@ fn place(first: u8, second: u8) -> Option<usize> {
     }
 }
 
-/// Makes packed sparse windows; keeps its buffers between them.
-pub(super) struct Packer {
+/// Finds the sparse windows of deflate blocks; keeps its buffers between them.
+pub(super) struct Tracer {
     inflater: Inflater,
-    compressor: zstd::bulk::Compressor<'static>,
     marks: Vec<u8>,
     marked: Vec<u8>,
     output: Vec<u8>,
@@ -81,13 +78,10 @@ pub(super) struct Block<'a> {
     pub(super) window: &'a [u8],
 }
 
-impl Packer {
+impl Tracer {
     pub(super) fn new() -> Result<Self, DecodeError> {
-        let compressor = zstd::bulk::Compressor::new(LEVEL)
-            .map_err(|_| DecodeError::Window("no memory to pack it"))?;
         Ok(Self {
             inflater: Inflater::new(Wrapper::Raw)?,
-            compressor,
             marks: marks(),
             marked: Vec::with_capacity(WINDOW_SIZE),
             output: vec![0; WINDOW_SIZE],
@@ -95,28 +89,16 @@ impl Packer {
         })
     }
 
-    /// Adds the packed window of `block` to `windows`; nothing if it refers to nothing before it.
-    pub(super) fn pack(
-        &mut self,
-        block: Block<'_>,
-        windows: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
-        if block.window.is_empty() || block.output.is_empty() {
-            return Ok(());
+    /// The window of `block` with all that is not referred to zeroed; empty if all of it is.
+    pub(super) fn trace(&mut self, block: Block<'_>) -> Result<&[u8], DecodeError> {
+        self.kept.clear();
+        if !block.window.is_empty() {
+            match self.decode_marked(block)? {
+                Some(produced) => self.keep_referenced(block, produced),
+                None => self.kept.extend_from_slice(block.window),
+            }
         }
-        match self.decode_marked(block)? {
-            Some(produced) => self.keep_referenced(block, produced),
-            None => block.window.clone_into(&mut self.kept),
-        }
-        if self.kept.is_empty() {
-            return Ok(());
-        }
-        let packed = self
-            .compressor
-            .compress(&self.kept)
-            .map_err(|_| DecodeError::Window("no memory to pack it"))?;
-        windows.extend_from_slice(&packed);
-        Ok(())
+        Ok(&self.kept)
     }
 
     /// Decodes what can refer to the window over a marked one. `None`: the input is not at hand.
@@ -129,13 +111,11 @@ impl Packer {
         let want = block.output.len().min(WINDOW_SIZE);
         let step = self.inflater.inflate(block.input, &mut self.output[..want], Stop::Never)?;
         // Fewer are right only where the member ends.
-        let whole = step.produced == want || step.at == crate::sys::inflate::At::End;
+        let whole = step.produced == want || step.at == At::End;
         Ok(whole.then_some(step.produced))
     }
 
-    /// Sets `kept` to the window with all that is not referred to zeroed; empty if all of it is.
     fn keep_referenced(&mut self, block: Block<'_>, produced: usize) {
-        self.kept.clear();
         let (real, found) = (&block.output[..produced], &self.output[..produced]);
         if real == found {
             return;
@@ -209,15 +189,6 @@ impl Trace<'_> {
         self.keep(i + 1);
         Some(i + 2)
     }
-}
-
-/// Unpacks a window; an empty one is an empty window.
-pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    if packed.is_empty() {
-        return Ok(Vec::new());
-    }
-    zstd::bulk::decompress(packed, WINDOW_SIZE)
-        .map_err(|_| DecodeError::Window("it is no packed window"))
 }
 
 #[cfg(test)]

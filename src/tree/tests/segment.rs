@@ -1,8 +1,8 @@
-//! The virtual blob.
+//! Which place of the virtual blob is which place of which file.
 
-use crate::erofs::{BlobLayout, Segment};
+use super::chain::{layer, merged};
 use crate::layer::Extent;
-use crate::tree::tests::chain::{layer, merged};
+use crate::tree::Segment;
 
 #[test]
 fn places_of_the_blob_are_places_of_files() {
@@ -14,13 +14,9 @@ fn places_of_the_blob_are_places_of_files() {
     toc.inodes[2].extents = vec![extent(0, 5000)];
     toc.inodes[2].size = 5000;
     let tree = merged(&[toc]);
-    let layout = BlobLayout::of(&tree);
-    assert_eq!(layout.size(), 5 * 4096);
+    assert_eq!(tree.summary().data_len, 5 * 4096);
     let segment = |offset, len, ino, file_offset| {
-        assert_eq!(
-            layout.segment(offset).unwrap(),
-            Some(Segment { offset, len, ino, file_offset })
-        );
+        assert_eq!(tree.segment(offset).unwrap(), Some(Segment { offset, len, ino, file_offset }));
     };
     segment(0, 4096, 2, 0);
     segment(4095, 1, 2, 4095);
@@ -29,13 +25,13 @@ fn places_of_the_blob_are_places_of_files() {
     segment(2 * 4096 + 7, 4089, 5, 4 * 4096 + 7);
     segment(3 * 4096, 8192, 6, 0);
     segment(5 * 4096 - 1, 1, 6, 8191);
-    assert_eq!(layout.segment(5 * 4096).unwrap(), None);
-    assert_eq!(layout.segment(u64::MAX).unwrap(), None);
+    assert_eq!(tree.segment(5 * 4096).unwrap(), None);
+    assert_eq!(tree.segment(u64::MAX).unwrap(), None);
 }
 
 #[test]
 fn a_tree_without_data_has_an_empty_blob() {
     let tree = merged(&[layer(&["dir d"])]);
-    assert_eq!(BlobLayout::of(&tree).size(), 0);
-    assert_eq!(BlobLayout::of(&tree).segment(0).unwrap(), None);
+    assert_eq!(tree.summary().data_len, 0);
+    assert_eq!(tree.segment(0).unwrap(), None);
 }
