@@ -71,6 +71,12 @@ pub(crate) enum Verb {
     Mounts,
     /// Make committed snapshots of an image's layers
     Unpack(UnpackArgs),
+    /// Apply a layer to an active snapshot or a folder
+    Apply(ApplyArgs),
+    /// Write what one snapshot or folder changes of another as a layer
+    Diff(DiffArgs),
+    /// Put what an active snapshot changes on top of its image, as a new image
+    Commit(CommitArgs),
     /// Snapshots: writable and read-only views of stacks of layers
     #[command(subcommand)]
     Snapshot(SnapshotVerb),
@@ -316,4 +322,63 @@ pub(crate) struct UnpackArgs {
     /// Unpack nothing: the snapshots show the layers lazily
     #[arg(long)]
     pub(crate) lazy: bool,
+}
+
+/// What `apply` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ApplyArgs {
+    /// The layer: a tar, plain or compressed by gzip or zstd; - for standard input
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: PathBuf,
+    /// The key of an active snapshot
+    #[arg(value_name = "KEY", required_unless_present = "dir")]
+    pub(crate) key: Option<String>,
+    /// A folder instead of a snapshot
+    #[arg(long, value_name = "DIR", conflicts_with = "key")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// What `diff` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// A snapshot, or a folder as dir:PATH; dir: for an empty one
+    #[arg(value_name = "A")]
+    pub(crate) lower: String,
+    /// A snapshot, or a folder as dir:PATH
+    #[arg(value_name = "B")]
+    pub(crate) upper: String,
+    /// The file to write the layer to; - for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// How to compress it
+    #[arg(long, value_enum, default_value_t = Compression::Gzip)]
+    pub(crate) compression: Compression,
+}
+
+/// What `commit` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct CommitArgs {
+    /// The key of the active snapshot
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    /// The image to write: oci:DIR:TAG
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// How to compress the new layer
+    #[arg(long, value_enum, default_value_t = Compression::Gzip)]
+    pub(crate) compression: Compression,
+    /// What to say in the history about how the layer was made
+    #[arg(long, value_name = "TEXT", default_value = "stratafs commit")]
+    pub(crate) message: String,
+}
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// Not at all.
+    None,
+    /// By gzip.
+    Gzip,
+    /// By zstd.
+    Zstd,
 }

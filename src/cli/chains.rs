@@ -60,6 +60,18 @@ impl Chains {
         Ok(file.commit()?)
     }
 
+    /// The image that has the layers of `chain`, where one was remembered.
+    pub(super) fn image_of(&self, chain: &ChainId) -> Result<Option<String>, Failure> {
+        match fs::read(self.source_path(chain)) {
+            Ok(bytes) => {
+                let source: Source = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
+                Ok(Some(source.image))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn source_path(&self, chain: &ChainId) -> PathBuf {
         self.config.root.join("sources").join(format!("{}.json", file_name(chain)))
     }

@@ -3,9 +3,12 @@
 //! Nothing here decides anything that a user of the library would want decided; `wire` is the only
 //! place that builds concrete types.
 
+mod apply;
 mod args;
 mod bundle;
 mod chains;
+mod commit;
+mod compare;
 mod config;
 mod failure;
 mod files;
@@ -68,6 +71,9 @@ fn run(verb: Verb, config: Config) -> Result<ExitCode, Failure> {
         Verb::Bundle(a) => bundle::run(&wire, &a, out),
         Verb::Run(a) => return run::run(&wire, &a),
         Verb::Unpack(a) => unpack::run(&wire, &a, out),
+        Verb::Apply(a) => apply::run(&wire, &a, out),
+        Verb::Diff(a) => compare::run(&wire, &a, out),
+        Verb::Commit(a) => commit::run(&wire, &a, out),
         Verb::Snapshot(a) => snapshot::run(&wire, &a, out),
         Verb::Man => pages::man(out),
         Verb::Completions { shell } => pages::completions(shell, out),

@@ -30,8 +30,13 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
     let Some(top) = found.image.chain_id().cloned() else {
         return Err(Failure::new(Kind::InvalidArgument, "the image has no layers to unpack"));
     };
+    let chains = Chains::named(wire.config());
+    let source = wire.absolute_image(&args.image)?;
+    for layer in &found.image.layers {
+        chains.remember(&layer.chain_id, &source)?;
+    }
     if args.lazy {
-        lazily(wire, args, &found)?;
+        lazily(wire, args, &found, chains)?;
     } else {
         let backend = wire.snapshots(Chains::served(wire.config()))?;
         unpack(&backend.snapshotter(Owner::CommandLine), &found.provider, &found.image)?;
@@ -41,13 +46,8 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
 }
 
 /// Registers the layers: nothing is mounted or unpacked.
-fn lazily(wire: &Wire, args: &UnpackArgs, found: &Found) -> Result<(), Failure> {
+fn lazily(wire: &Wire, args: &UnpackArgs, found: &Found, chains: Chains) -> Result<(), Failure> {
     let image = &found.image;
-    let chains = Chains::named(wire.config());
-    let source = wire.absolute_image(&args.image)?;
-    for layer in &image.layers {
-        chains.remember(&layer.chain_id, &source)?;
-    }
     let backend = wire.snapshots(chains)?;
     let lease = backend.lease(LEASE)?;
     let layers: Vec<_> =

@@ -4,6 +4,7 @@
 mod apply;
 mod compare;
 mod error;
+mod layer_writer;
 mod lowers;
 mod metadata;
 mod stream;
@@ -14,4 +15,5 @@ pub use compare::{
     CompareOptions, EmptyTree, Inode, LowerTree, compare_folders, compare_overlay, lower_folders,
 };
 pub use error::Error;
+pub use layer_writer::{LayerWriter, WrittenLayer};
 pub use target::Target;

@@ -9,6 +9,7 @@
 //! pure, tolerates the `null`s that Go writes, and refuses documents that could be taken for
 //! another type than their descriptor says.
 
+mod append;
 mod children;
 mod config;
 mod copy;
@@ -26,6 +27,7 @@ mod resolve;
 mod source;
 mod walk;
 
+pub use append::{Added, append_config, append_manifest};
 pub use children::{children, children_handler, filter_platforms, limit_manifests};
 pub use config::{Config, History, Process, RootFs};
 pub use copy::{Observer, Progress, copy, fetch_handler};
