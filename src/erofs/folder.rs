@@ -42,8 +42,11 @@ struct Entries<'t> {
 impl<'t> Entries<'t> {
     fn new(tree: &'t Tree, ino: u32, mark: Mark) -> Result<Self, Error> {
         let children = tree.children(ino, u64::from(mark.position))?.peekable();
-        let dots: [(&[u8], u32); 2] = [(b".", ino), (b"..", tree.parent(ino)?)];
-        Ok(Self { children, mark, inodes: tree.summary().inodes, dots })
+        let (parent, inodes) = (tree.parent(ino)?, tree.summary().inodes);
+        if !(1..=inodes).contains(&parent) {
+            return Err(crate::tree::Error::NoSuchInode(parent).into());
+        }
+        Ok(Self { children, mark, inodes, dots: [(b".", ino), (b"..", parent)] })
     }
 
     fn read(&mut self) -> Result<Option<Entry<'t>>, Error> {

@@ -160,7 +160,7 @@ pub(super) fn xattr_namespace(name: &[u8]) -> Option<(u8, &[u8])> {
         .map(|rest| (1, rest))
         .or_else(|| name.strip_prefix(b"trusted.").map(|rest| (4, rest)))
         .or_else(|| name.strip_prefix(b"security.").map(|rest| (6, rest)))?;
-    (!rest.is_empty()).then_some((number, rest))
+    (1..=255).contains(&rest.len()).then_some((number, rest))
 }
 
 /// The bit that stands for an attribute in the filter of [`xattr_header`] (`EROFS_XATTR_FILTER`).

@@ -12,6 +12,8 @@ pub const MAX_LAYERS: usize = 4096;
 pub const MAX_INODES: usize = (1 << 31) - 1;
 /// The largest file, in bytes, and the largest offset of a layer (`i64::MAX`).
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+/// The most nanoseconds of a time.
+pub(super) const MAX_NANOS: u32 = 999_999_999;
 /// The longest target of a symbolic link in bytes (`PATH_MAX` without its NUL).
 pub const MAX_LINK_TARGET: usize = 4095;
 /// The longest name of an extended attribute in bytes (`XATTR_NAME_MAX`).
@@ -98,7 +100,7 @@ fn check_inode(inode: &Inode) -> Result<(), Fault> {
 }
 
 fn check_metadata(metadata: &Metadata) -> Result<(), Fault> {
-    if metadata.mode > 0o7777 || metadata.mtime.nanos > 999_999_999 {
+    if metadata.mode > 0o7777 || metadata.mtime.nanos > MAX_NANOS {
         return Err(Fault::Attributes);
     }
     let xattrs = &metadata.xattrs;

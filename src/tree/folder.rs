@@ -54,6 +54,7 @@ impl<'t> Children<'t> {
         let place = self.first.checked_add(position);
         let place = place.ok_or_else(|| tree.damaged("a directory's names are out of range"))?;
         let record = NameRecord::decode(tree.record_at::<NAME_LEN>(Section::Names, place)?);
+        let record = record.filter(|record| record.len > 0);
         let record = record.ok_or_else(|| tree.damaged("a name record is none"))?;
         let offset = u64::from(record.offset);
         Ok(Child {

@@ -44,7 +44,7 @@ fn show_name(name: &Name, inodes: &mut Vec<Inode>) -> Name {
 }
 
 /// Adds the file that stands for a marker that is about `path`, unless the layer has a file where
-/// a folder above the marker should be.
+/// a folder above the marker should be, or something where the marker should be.
 fn show_marker(
     toc: &Toc,
     path: &LayerPath,
@@ -63,7 +63,9 @@ fn show_marker(
                 .is_some_and(|inode| inode.metadata.file_type != FileType::Directory),
         })
     };
-    if !above.into_iter().any(is_file) {
+    let place = toc.names.partition_point(|name| name.path < marker);
+    let is_taken = toc.names.get(place).is_some_and(|name| name.path.starts_with(&marker));
+    if !is_taken && !above.into_iter().any(is_file) {
         let target = add(&mut shown.inodes, marker_inode(FileType::Regular, 0o644));
         shown.names.push(Name { path: marker, target });
     }

@@ -3,6 +3,7 @@
 use crate::archive::{Device, FileType, Metadata, Timestamp};
 use crate::digest::{Algorithm, DiffId, Digest};
 
+use super::check::{MAX_FILE_SIZE, MAX_LINK_TARGET, MAX_NANOS};
 use super::layout::{u16_at, u32_at, u64_at};
 
 /// The length of an inode record in bytes.
@@ -111,8 +112,20 @@ impl InodeRecord {
         out
     }
 
-    /// `None` for bytes that no record encodes to.
+    /// `None` for bytes that no record encodes to, or whose values are out of range.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let record = Self::decode_any(bytes)?;
+        let max_size = match record.content {
+            Content::Hole | Content::Whole { .. } | Content::Extents { .. } => MAX_FILE_SIZE,
+            Content::Link { .. } => MAX_LINK_TARGET as u64,
+            Content::Folder { .. } | Content::Device(_) | Content::Fifo => 0,
+        };
+        let is_possible =
+            record.mode <= 0o7777 && record.mtime.nanos <= MAX_NANOS && record.size <= max_size;
+        is_possible.then_some(record)
+    }
+
+    fn decode_any(bytes: &[u8]) -> Option<Self> {
         let (a, b, c) = (u32_at(bytes, 44), u32_at(bytes, 48), u32_at(bytes, 52));
         let file_type = type_of(bytes[0])?;
         let content = match (bytes[1], file_type) {

@@ -67,7 +67,7 @@ fn a_link_to_a_link_to_a_lower_file_is_one_inode() {
 
 #[test]
 fn a_link_to_what_is_not_there_is_refused_by_name() {
-    let expected = "layer 1: /b is a hard link to /a, which no layer below has";
+    let expected = "layer 2: /b is a hard link to /a, which no layer below has";
     assert_eq!(refused(&[&["file x"], &["lower b a"]]), expected);
     // Its own layer's file does not count.
     assert_eq!(refused(&[&["file x"], &["lower b a", "file a"]]), expected);
@@ -77,7 +77,7 @@ fn a_link_to_what_is_not_there_is_refused_by_name() {
 fn a_link_to_what_a_middle_layer_hid_is_refused() {
     for middle in ["hide d", "hide d/a", "opaque d", "opaque ", "file d"] {
         let error = refused(&[&["file d/a"], &[middle], &["lower b d/a"]]);
-        assert!(error.starts_with("layer 2: /b is a hard link to /d/a, which no"), "{middle}");
+        assert!(error.starts_with("layer 3: /b is a hard link to /d/a, which no"), "{middle}");
     }
 }
 

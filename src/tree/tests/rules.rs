@@ -235,6 +235,6 @@ fn attributes_out_of_range_are_refused() {
 #[test]
 fn an_error_names_the_path() {
     let error = merge(&[&layer(&["file a", "file a/b"])]).unwrap_err();
-    assert_eq!(error.to_string(), "layer 0: /a/b: it lies below something that is no directory");
+    assert_eq!(error.to_string(), "layer 1: /a/b: it lies below something that is no directory");
     assert!(matches!(error, Error::BrokenToc { path: p, .. } if p == path("a/b")));
 }

@@ -5,3 +5,4 @@ pub mod layer_index;
 pub mod span_table;
 pub mod tar;
 pub mod toc;
+pub mod tree;
