@@ -1,6 +1,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::io::ReadAt;
 use crate::sys::inflate::Stop;
 
@@ -14,10 +16,16 @@ use super::{AccessPoint, DecodeError, Span, SpanError, SpanSource, SpanTable, St
 const READ_SIZE: usize = 64 << 10;
 
 /// Spans decoded from a blob and its table.
+///
+/// Where several spans share an access point, the decoder is kept where it stopped, so that reading
+/// them in order decodes each just once. There is one such decoder at most, and none after the last
+/// span of a point.
 pub struct BlobSpans<R> {
     table: Arc<SpanTable>,
     windows: Arc<dyn ReadAt>,
     blob: R,
+    // Never held over reading or decoding.
+    parked: Mutex<Option<Run>>,
 }
 
 impl<R> std::fmt::Debug for BlobSpans<R> {
@@ -31,7 +39,7 @@ impl<R: ReadAt> BlobSpans<R> {
     ///
     /// Neither is trusted: a span that comes out other than its digest says is an error.
     pub fn new(table: impl Into<Arc<SpanTable>>, windows: Arc<dyn ReadAt>, blob: R) -> Self {
-        Self { table: table.into(), windows, blob }
+        Self { table: table.into(), windows, blob, parked: Mutex::new(None) }
     }
 
     fn decode(
@@ -41,18 +49,46 @@ impl<R: ReadAt> BlobSpans<R> {
     ) -> Result<(), (u32, SpanFault)> {
         let spans = &self.table.spans;
         let wanted = spans.get(target as usize).ok_or((target, DecodeError::NoSuchSpan.into()))?;
-        let first = spans[..target as usize].partition_point(|s| s.point < wanted.point);
-        let mut run = Run::start(&self.table, wanted.point, &*self.windows, &self.blob)
-            .map_err(|e| (target, e))?;
+        let mut run = match self.unpark(wanted.point, target) {
+            Some(run) => run,
+            None => self.start(wanted.point).map_err(|e| (target, e))?,
+        };
         let mut buffer = Vec::new();
-        for (span, number) in spans[first..=target as usize].iter().zip(0..) {
-            let number = number + u32::try_from(first).unwrap_or(target);
+        while run.next <= target {
+            let (number, span) = (run.next, &spans[run.next as usize]);
             buffer.resize(span.len as usize, 0);
             run.fill(&mut buffer, &self.blob).map_err(|e| (number, e))?;
             verify(span, &buffer).map_err(|e| (number, e))?;
+            run.next += 1;
             sink(number, &buffer);
         }
+        if spans.get(run.next as usize).is_some_and(|next| next.point == run.point) {
+            *self.parked.lock() = Some(run);
+        }
         Ok(())
+    }
+
+    /// The parked decoder, if it is on its way to `target`.
+    fn unpark(&self, point: u32, target: u32) -> Option<Run> {
+        self.parked.lock().take_if(|run| run.point == point && run.next <= target)
+    }
+
+    /// A decoder at the start of `point`.
+    fn start(&self, point: u32) -> Result<Run, SpanFault> {
+        let points = &self.table.points;
+        let at = points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
+        let end = points.get(point as usize + 1).map_or(self.table.blob_size, |p| p.in_offset);
+        let next = self.table.spans.partition_point(|s| s.point < point);
+        let mut run = Run {
+            point,
+            next: u32::try_from(next).map_err(|_| DecodeError::NoSuchSpan)?,
+            stream: open(at, &*self.windows, &self.blob)?,
+            input: Vec::new(),
+            taken: 0,
+            range: at.in_offset..end,
+        };
+        run.skip(at.skip, &self.blob)?;
+        Ok(run)
     }
 }
 
@@ -101,6 +137,10 @@ fn verify(span: &Span, bytes: &[u8]) -> Result<(), SpanFault> {
 
 /// A decoder on its way through the spans of one access point.
 struct Run {
+    /// The point.
+    point: u32,
+    /// The span that comes next.
+    next: u32,
     /// `None` for plain bytes.
     stream: Option<Box<dyn Stream>>,
     /// Compressed bytes that were read, of which the first `taken` are decoded.
@@ -111,21 +151,6 @@ struct Run {
 }
 
 impl Run {
-    fn start(
-        table: &SpanTable,
-        point: u32,
-        windows: &dyn ReadAt,
-        blob: &dyn ReadAt,
-    ) -> Result<Self, SpanFault> {
-        let at = table.points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
-        let stream = open(at, windows, blob)?;
-        let end = table.points.get(point as usize + 1).map_or(table.blob_size, |p| p.in_offset);
-        let range = at.in_offset..end;
-        let mut run = Self { stream, input: Vec::new(), taken: 0, range };
-        run.skip(at.skip, blob)?;
-        Ok(run)
-    }
-
     /// Passes over `n` decoded bytes.
     fn skip(&mut self, n: u32, blob: &dyn ReadAt) -> Result<(), SpanFault> {
         let mut left = n as usize;

@@ -4,6 +4,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::flight::Flights;
+use super::pages::Pages;
 
 /// The usual bound of a [`SpanCache`] in bytes.
 pub const CACHE_SIZE: u64 = 32 << 20;
@@ -25,8 +26,8 @@ pub(super) struct Key {
 #[derive(Debug, Clone)]
 struct Bytes;
 
-impl Weighter<Key, Arc<[u8]>> for Bytes {
-    fn weight(&self, _: &Key, value: &Arc<[u8]>) -> u64 {
+impl Weighter<Key, Arc<Pages>> for Bytes {
+    fn weight(&self, _: &Key, value: &Arc<Pages>) -> u64 {
         value.len() as u64 + ENTRY_OVERHEAD
     }
 }
@@ -36,7 +37,7 @@ impl Weighter<Key, Arc<[u8]>> for Bytes {
 /// Locking: the cache locks a shard for the time of a look-up; the table of decodes under way has
 /// a lock of its own. Neither is held while anything is read or decoded.
 pub struct SpanCache {
-    spans: Cache<Key, Arc<[u8]>, Bytes>,
+    spans: Cache<Key, Arc<Pages>, Bytes>,
     pub(super) flights: Flights,
 }
 
@@ -75,11 +76,11 @@ impl SpanCache {
         self.spans.weight()
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Arc<[u8]>> {
+    pub(super) fn get(&self, key: Key) -> Option<Arc<Pages>> {
         self.spans.get(&key)
     }
 
-    pub(super) fn insert(&self, key: Key, bytes: Arc<[u8]>) {
+    pub(super) fn insert(&self, key: Key, bytes: Arc<Pages>) {
         self.spans.insert(key, bytes);
     }
 }

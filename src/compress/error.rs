@@ -25,6 +25,9 @@ pub enum DecodeError {
     /// The span table has no such span.
     #[error("the span table has no such span")]
     NoSuchSpan,
+    /// There is no memory for it.
+    #[error("there is no memory for it")]
+    OutOfMemory,
     /// The source ended without this span, or with fewer bytes than its table says.
     #[error("the source did not hand it over")]
     NotDelivered,
@@ -33,7 +36,9 @@ pub enum DecodeError {
 impl Classify for DecodeError {
     fn kind(&self) -> Kind {
         match self {
-            DecodeError::Gzip(InflateError::OutOfMemory) => Kind::ResourceExhausted,
+            DecodeError::Gzip(InflateError::OutOfMemory) | DecodeError::OutOfMemory => {
+                Kind::ResourceExhausted
+            }
             DecodeError::Gzip(InflateError::Refused { .. }) => Kind::Internal,
             DecodeError::NoSuchSpan => Kind::OutOfRange,
             DecodeError::Gzip(InflateError::Broken(_))

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::SpanError;
+use super::pages::Pages;
 
 /// How long a thread waits for another one's decode.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -25,7 +26,7 @@ enum Progress {
     /// Spans up to this one, if any, have been handed over.
     Running(Option<u32>),
     /// The last span that was asked for, and its bytes.
-    Done(u32, Arc<[u8]>),
+    Done(u32, Arc<Pages>),
     /// It failed. Only those who waited learn of it.
     Failed(Arc<SpanError>),
     /// The thread that decoded has panicked.
@@ -43,7 +44,7 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) enum Landed {
     /// The bytes.
-    Bytes(Arc<[u8]>),
+    Bytes(Arc<Pages>),
     /// The span may be in the cache now; else it is to be decoded anew.
     LookAgain,
     /// The decode failed.
@@ -128,7 +129,7 @@ impl Lead<'_> {
     }
 
     /// Ends the flight with what it was made for.
-    pub(super) fn land(mut self, span: u32, bytes: Arc<[u8]>) {
+    pub(super) fn land(mut self, span: u32, bytes: Arc<Pages>) {
         self.end(Progress::Done(span, bytes));
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod flight;
 mod gzip;
 mod leb128;
+mod pages;
 mod reader;
 mod scan;
 mod sniff;

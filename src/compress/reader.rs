@@ -5,7 +5,8 @@ use crate::error::{Classify, Kind};
 use crate::io::ReadAt;
 
 use super::cache::Key;
-use super::flight::{Boarding, Landed, PointKey};
+use super::flight::{Boarding, Landed, Lead, PointKey};
+use super::pages::Pages;
 use super::{DecodeError, SpanCache, SpanError, SpanSource};
 
 /// The uncompressed stream of a layer as a positioned reader, over verified spans.
@@ -41,7 +42,7 @@ impl<S: SpanSource> SpanReader<S> {
     }
 
     /// The bytes of a span, from the cache or decoded.
-    fn span(&self, span: u32) -> io::Result<Arc<[u8]>> {
+    fn span(&self, span: u32) -> io::Result<Arc<Pages>> {
         let point = self.source.table().spans.get(span as usize).map(|s| s.point);
         let point = point.ok_or_else(|| {
             to_io(Arc::new(SpanError::Decode { span, source: DecodeError::NoSuchSpan }))
@@ -63,27 +64,36 @@ impl<S: SpanSource> SpanReader<S> {
             if let Some(bytes) = self.cache.get(self.key(span)) {
                 return Ok(bytes);
             }
-            let mut wanted = None;
-            let read = self.source.read_span(span, &mut |number, bytes| {
-                let bytes: Arc<[u8]> = bytes.into();
-                self.cache.insert(self.key(number), Arc::clone(&bytes));
-                lead.passed(number);
-                if number == span {
-                    wanted = Some(bytes);
-                }
-            });
-            let missing = SpanError::Decode { span, source: DecodeError::NotDelivered };
-            return match read.and_then(|()| wanted.ok_or(missing)) {
-                Ok(bytes) => {
-                    lead.land(span, Arc::clone(&bytes));
-                    Ok(bytes)
-                }
-                Err(e) => {
-                    let e = Arc::new(e);
-                    lead.fail(Arc::clone(&e));
-                    Err(to_io(e))
-                }
+            return self.decode(span, lead);
+        }
+    }
+
+    /// Decodes a span, keeps it and those that come with it, and tells those who wait.
+    fn decode(&self, span: u32, lead: Lead<'_>) -> io::Result<Arc<Pages>> {
+        let mut wanted = Err(DecodeError::NotDelivered);
+        let read = self.source.read_span(span, &mut |number, bytes| {
+            let pages = match Pages::copy_of(bytes) {
+                Ok(pages) => Arc::new(pages),
+                Err(_) if number == span => return wanted = Err(DecodeError::OutOfMemory),
+                Err(_) => return,
             };
+            self.cache.insert(self.key(number), Arc::clone(&pages));
+            lead.passed(number);
+            if number == span {
+                wanted = Ok(pages);
+            }
+        });
+        let wanted = wanted.map_err(|source| SpanError::Decode { span, source });
+        match read.and(wanted) {
+            Ok(pages) => {
+                lead.land(span, Arc::clone(&pages));
+                Ok(pages)
+            }
+            Err(e) => {
+                let e = Arc::new(e);
+                lead.fail(Arc::clone(&e));
+                Err(to_io(e))
+            }
         }
     }
 
@@ -92,7 +102,7 @@ impl<S: SpanSource> SpanReader<S> {
         &self,
         buf: &mut [u8],
         offset: u64,
-        mut span: impl FnMut(u32) -> io::Result<Option<Arc<[u8]>>>,
+        mut span: impl FnMut(u32) -> io::Result<Option<Arc<Pages>>>,
     ) -> io::Result<Option<usize>> {
         let table = self.source.table();
         let left = usize::try_from(table.size.saturating_sub(offset)).unwrap_or(usize::MAX);

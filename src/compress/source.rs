@@ -62,7 +62,7 @@ pub trait SpanSource: Send + Sync {
 
     /// Decodes span `span`, checks its digest and hands it to `sink`.
     ///
-    /// Spans before it of the same access point are decoded on the way; they are checked and
+    /// Spans before it of the same access point may be decoded on the way; they are checked and
     /// handed over too, so that a cache can keep them. `span` is the last one handed over.
     ///
     /// # Errors

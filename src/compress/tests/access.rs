@@ -94,3 +94,26 @@ fn layers_that_share_a_cache_never_see_each_others_bytes() {
         }
     }
 }
+
+#[test]
+fn spans_that_share_a_point_are_decoded_once_when_read_in_order() {
+    let data = mixed(2 << 20, 8);
+    let blob = pack(Shape::Zstd, &data);
+    let (scan, _) = index(&blob, SPAN_SIZE_MIN);
+    assert_eq!(scan.table.points.len(), 1);
+    let count = u32::try_from(scan.table.spans.len()).unwrap();
+    let size = blob.len() as u64;
+    let blob = Arc::new(CountingReader::new(blob));
+    let spans = BlobSpans::new(scan.table, Arc::new(scan.windows), Arc::clone(&blob));
+    for number in 0..count {
+        let mut seen = Vec::new();
+        spans.read_span(number, &mut |n, _| seen.push(n)).unwrap();
+        assert_eq!(seen, [number]);
+    }
+    assert!(blob.bytes() <= size);
+    let mut seen = Vec::new();
+    spans.read_span(3, &mut |n, _| seen.push(n)).unwrap();
+    assert_eq!(seen, [0, 1, 2, 3], "going back starts over");
+    spans.read_span(5, &mut |n, _| seen.push(n)).unwrap();
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+}
