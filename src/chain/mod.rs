@@ -14,6 +14,7 @@
 
 mod build;
 mod error;
+mod lock;
 mod store;
 mod unpack;
 

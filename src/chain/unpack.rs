@@ -2,12 +2,15 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
+use super::lock::ChainLock;
 use crate::content::{self, Provider};
 use crate::diff::{self, ApplyOptions, Target, apply};
 use crate::digest::{ChainId, DiffId, Digest};
@@ -51,6 +54,14 @@ pub enum UnpackError {
         /// How many mounts there are.
         count: usize,
     },
+    /// The lock file could not be made or locked.
+    #[error("lock of snapshot {name}: {source}")]
+    Lock {
+        /// The chain ID that it is to be named by.
+        name: ChainId,
+        /// What the system answered.
+        source: io::Error,
+    },
     /// The uncompressed layer is not the one that the image's configuration names.
     #[error("layer {digest}: wrong diffID {found}, the image's configuration says {expected}")]
     DiffId {
@@ -77,6 +88,7 @@ impl Classify for UnpackError {
             UnpackError::Content { source, .. } => source.kind(),
             UnpackError::Snapshot { source, .. } => source.kind(),
             UnpackError::Apply { source, .. } => source.kind(),
+            UnpackError::Lock { source, .. } => Kind::of_io(source),
             UnpackError::Mounts { .. } => Kind::FailedPrecondition,
             UnpackError::DiffId { .. } | UnpackError::Digest { .. } => Kind::DataLoss,
         }
@@ -86,8 +98,9 @@ impl Classify for UnpackError {
 /// Makes the committed snapshots of `image` that are missing, each named by its chain ID, and says
 /// how many layers were applied.
 ///
-/// Several processes may unpack the same image at once: all succeed, and who comes second takes
-/// what the first has made. What fails leaves the snapshots of the layers below it and nothing else.
+/// Several processes may unpack the same image at once: all succeed, and who comes second waits for
+/// what the first makes; `locks` is the folder where they find each other. What fails leaves the
+/// snapshots of the layers below it and nothing else.
 ///
 /// # Errors
 ///
@@ -96,13 +109,20 @@ pub fn unpack(
     snapshots: &dyn Snapshotter,
     provider: &Arc<dyn Provider>,
     image: &Image,
+    locks: &Path,
 ) -> Result<usize, UnpackError> {
     let mut applied = 0;
     let mut parent: Option<&ChainId> = None;
     for layer in &image.layers {
-        if !exists(snapshots, &layer.chain_id)? {
-            unpack_layer(snapshots, provider, layer, parent)?;
-            applied += 1;
+        let name = &layer.chain_id;
+        if !exists(snapshots, name)? {
+            let lock = ChainLock::take(locks, name);
+            let _lock = lock.map_err(|source| UnpackError::Lock { name: name.clone(), source })?;
+            // Another process may have made it while this one waited.
+            if !exists(snapshots, name)? {
+                unpack_layer(snapshots, provider, layer, parent)?;
+                applied += 1;
+            }
         }
         parent = Some(&layer.chain_id);
     }

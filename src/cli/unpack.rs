@@ -39,7 +39,8 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
         lazily(wire, args, &found, chains)?;
     } else {
         let backend = wire.snapshots(Chains::served(wire.config()))?;
-        unpack(&backend.snapshotter(Owner::CommandLine), &found.provider, &found.image)?;
+        let snapshots = backend.snapshotter(Owner::CommandLine);
+        unpack(&snapshots, &found.provider, &found.image, &wire.config().root.join("locks"))?;
     }
     let unpacked = Unpacked { snapshot: top.to_string(), layers: found.image.layers.len() };
     out.show(&unpacked, |unpacked| format!("{}\n", unpacked.snapshot))
