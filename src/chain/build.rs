@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::content::Provider;
 use crate::image::{self, Image};
 use crate::layer::{self, BuildOptions, Expected, Toc};
-use crate::tree::{self, Tree, merge, raw};
+use crate::tree::{self, Tree, follow, merge, raw};
 
 use super::Error;
 use super::store::{Store, open_tree};
@@ -119,6 +119,7 @@ pub(super) fn trees(store: &Store, image: &Image) -> Result<(), Error> {
     }
     let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
     let failed = |source| Error::Tree { chain_id: chain_id.clone(), source };
-    let merged = merge(&tocs.iter().collect::<Vec<_>>()).map_err(failed)?;
+    let tocs = follow(&tocs.iter().collect::<Vec<_>>()).map_err(failed)?;
+    let merged = merge(&tocs.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(failed)?;
     Tree::write(&merged, &names, &store.chain_path(chain_id)).map_err(failed)
 }

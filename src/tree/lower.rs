@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::archive::{FileType, LayerPath};
-use crate::layer::{Target, Toc};
+use crate::layer::{Inode, Target, Toc};
 
 use super::error::Error;
 
@@ -27,7 +27,7 @@ pub(super) struct Origins<'a, 'l> {
 }
 
 /// What the layers below show at a path.
-enum Below {
+pub(super) enum Below {
     File(Origin),
     Directory,
     Nothing,
@@ -70,6 +70,16 @@ impl<'a, 'l> Origins<'a, 'l> {
         self.layers[usize::from(origin.layer)].inodes[origin.inode as usize].metadata.file_type
     }
 
+    /// An inode.
+    pub(super) fn inode(&self, origin: Origin) -> Option<&Inode> {
+        self.layers.get(usize::from(origin.layer))?.inodes.get(origin.inode as usize)
+    }
+
+    /// What all the layers together show at `path`.
+    pub(super) fn look(&self, path: &LayerPath) -> Below {
+        self.look_below(u16::try_from(self.layers.len()).unwrap_or(u16::MAX), path)
+    }
+
     fn look_below(&self, top: u16, path: &LayerPath) -> Below {
         for layer in (0..top).rev() {
             if let Some(found) = self.look_in(layer, path) {
@@ -109,7 +119,7 @@ impl<'a, 'l> Origins<'a, 'l> {
 }
 
 /// Whether `path` or a folder above it is in the sorted `list`.
-fn hides(list: &[LayerPath], path: Option<LayerPath>) -> bool {
+pub(super) fn hides(list: &[LayerPath], path: Option<LayerPath>) -> bool {
     !list.is_empty()
         && std::iter::successors(path, LayerPath::parent).any(|p| list.binary_search(&p).is_ok())
 }

@@ -21,9 +21,9 @@ use super::run::{Children, Claim, List, Run};
 /// Merges `layers`, bottom first, as the OCI image specification applies them (`layer.md`).
 ///
 /// - A whiteout or opaque marker hides what *lower* layers have, and makes no folder.
-/// - A directory, listed or implied, over something else replaces it, a symbolic link too: no
-///   path of a layer is followed through a link of another. Something else over a directory hides
-///   all that was in it.
+/// - A directory, listed or implied, over something else replaces it, a symbolic link too: paths
+///   that lead through links were taken to where they lead before ([`super::follow`]). Something
+///   else over a directory hides all that was in it.
 /// - A directory over a directory is merged; its attributes are those of the topmost layer that
 ///   lists it. One that no layer lists is root's, 0755, of 1970.
 /// - Names of one inode stay one inode; its link count is that of the merged tree.

@@ -1,6 +1,6 @@
 //! The merged tree of a chain of layers: what a container sees, immutable, keyed by chain ID.
 //!
-//! [`merge`] is pure; what it gives is written once to a file that [`Tree::open`] maps into memory.
+//! [`follow`] and [`merge`] are pure; what they give is written once to a file that [`Tree::open`] maps into memory.
 //! [`raw`] gives one layer alone, its whiteouts to be seen.
 //!
 //! # Invariants
@@ -21,6 +21,7 @@ mod data;
 mod error;
 mod extents;
 mod folder;
+mod follow;
 mod layout;
 mod lower;
 mod merge;
@@ -50,6 +51,7 @@ pub use data::{DATA_BLOCK, DataChunks, DataRun, DataRuns, MAX_CHUNK_BITS};
 pub use error::{Error, Fault};
 pub use extents::{Extent, Extents};
 pub use folder::{Child, Children};
+pub use follow::follow;
 pub use merge::merge;
 pub use merged::Merged;
 pub use raw::raw;

@@ -28,6 +28,9 @@ def lower():
     out += entry(b"hard/twin", LINK, link=b"hard/replaced", uid=0)
     out += entry(b"hard/sym", SYMLINK, link=b"stays", mode=0o777)
     out += tree(b"implied", b"a") + tree(b"implied/deep", b"b")
+    out += tree(b"through") + tree(b"through/real", b"hidden", b"kept", b"replaced")
+    for name, target in ((b"link", b"real"), (b"up", b"../through/./link")):
+        out += entry(b"through/" + name, SYMLINK, link=target, mode=0o777)
     return out + END
 
 
@@ -57,6 +60,9 @@ def upper():
     out += entry(b"hard/linked", LINK, link=b"hard/hidden-later") + entry(b"hard/replaced", data=b"upper")
     out += entry(b"hard/linked-too", LINK, link=b"hard/linked") + entry(b"hard/from-twice", LINK, link=b"hard/twice-hidden")
     out += entry(b"hard/to-stays", LINK, link=b"hard/stays") + entry(b"hard/to-sym", LINK, link=b"hard/sym", mode=0o777)
+    out += entry(b"through/link/new", data=b"n") + entry(b"through/link/.wh.hidden")
+    out += entry(b"through/up/replaced", data=b"upper") + folder(b"through/up/folder", mode=0o711)
+    out += entry(b"through/up/folder/in", data=b"i")
     return out + entry(b"implied/deep/new", data=b"n") + entry(b"implied/more/new", data=b"n") + END
 
 

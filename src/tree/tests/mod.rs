@@ -2,6 +2,7 @@ pub(crate) mod chain;
 mod damage;
 mod data;
 mod file;
+mod follow;
 mod links;
 mod model;
 pub(crate) mod properties;
