@@ -62,4 +62,4 @@ pub use tree_file::{Node, ROOT, Summary, Tree};
 pub use xattrs::Xattrs;
 
 /// The version of the tree file's format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
