@@ -7,6 +7,7 @@ mod child;
 mod conformance;
 mod crash;
 mod disk_full;
+mod elsewhere;
 mod lazy;
 mod manifest;
 mod model;

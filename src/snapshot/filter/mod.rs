@@ -10,7 +10,8 @@
 //!
 //! Of several filters any one may match; no filter, or an empty one, matches everything. `==` wants
 //! the field to be there, `!=` does not, `~=` finds a regular expression anywhere in the value (an
-//! absent field is an empty value). Regular expressions run in linear time.
+//! absent field is an empty value). Regular expressions run in linear time; theirs is the language of
+//! the `regex` crate, which takes all that containerd's RE2 takes and a little more.
 //!
 //! Two things are said to the caller that containerd swallows: a regular expression that does not
 //! compile is an error, and so is a filter longer than [`MAX_LEN`].

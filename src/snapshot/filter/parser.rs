@@ -104,6 +104,7 @@ fn regex(pattern: &[u8]) -> Result<Regex, Problem> {
     let pattern =
         std::str::from_utf8(pattern).map_err(|_| Problem::Regex("not UTF-8".to_owned()))?;
     RegexBuilder::new(pattern)
+        .octal(true)
         .size_limit(MAX_REGEX)
         .dfa_size_limit(MAX_REGEX)
         .build()

@@ -70,6 +70,7 @@ fn corpus() -> Vec<Entry> {
 #[case::label_quoted_embedded(r#"labels."more complex label with \\ and \"".post==present"#, &[5])]
 #[case::spaces_before_tokens(" name ==  bar,  labels.bar", &[3])]
 #[case::escapes(r#"name=="\x62\141\u0072""#, &[1, 3])]
+#[case::octal_in_a_regexp(r"name~=^\142ar", &[1, 3])]
 #[case::not_utf8_differs_from_everything(r#"name!="\xff""#, &[0, 1, 2, 3, 4, 5, 6, 7, 8])]
 #[case::absent_matches_as_empty("labels.bar~=^$", &[0, 1, 2, 4, 5, 6, 7, 8])]
 fn containerd_matches(#[case] filter: &str, #[case] expected: &[usize]) {
