@@ -78,4 +78,4 @@ macro_rules! replays {
     };
 }
 
-replays! { tar toc tree layer_index span_table }
+replays! { tar toc tree layer_index span_table filter }

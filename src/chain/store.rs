@@ -284,6 +284,21 @@ impl Store {
         Ok(found)
     }
 
+    /// Everything that the tree of `chain_id` is made of: that chain ID, its layers' diffIDs and
+    /// their blobs. The chain ID alone where its tree is not here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenTree`].
+    pub fn digests_of(&self, chain_id: &ChainId) -> Result<Vec<Digest>, Error> {
+        let mut digests = vec![chain_id.digest().clone()];
+        if let Some(tree) = open_tree(&self.chain_path(chain_id))? {
+            let parts = |layer: &tree::Layer| [layer.diff_id.digest().clone(), layer.blob.clone()];
+            digests.extend(tree.layers().iter().flat_map(parts));
+        }
+        Ok(digests)
+    }
+
     pub(super) fn chain_path(&self, chain_id: &ChainId) -> PathBuf {
         self.tree_path(chain_id.digest(), "tree")
     }

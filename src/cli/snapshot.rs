@@ -1,6 +1,6 @@
 //! `snapshot`: the snapshotter at the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::{Classify, Kind as ErrorKind};
+use crate::rootfs::Records;
 use crate::snapshot::{
     Backend, Filter, Info, Kind, Labels, Mount, OverlaySnapshotter, Owner, Snapshotter, mounter,
 };
@@ -51,7 +53,7 @@ pub(crate) fn run(wire: &Wire, verb: &SnapshotVerb, out: Output) -> Result<(), F
         SnapshotVerb::Usage { keys } => usage(&snapshots, keys, out),
         SnapshotVerb::Label { key, labels } => label(&snapshots, key, labels, out),
         SnapshotVerb::Tree => tree(&snapshots, out),
-        SnapshotVerb::Gc => gc(&backend, &snapshots, out),
+        SnapshotVerb::Gc => gc(wire, &backend, &snapshots, out),
     }
 }
 
@@ -308,8 +310,26 @@ struct Collected {
     cached_layers: usize,
 }
 
-fn gc(backend: &Backend, snapshots: &OverlaySnapshotter, out: Output) -> Result<(), Failure> {
-    let collected = backend.collect()?;
+/// What the mounts of images need.
+fn mounted(wire: &Wire) -> Result<BTreeSet<Digest>, Failure> {
+    let mut digests = BTreeSet::new();
+    for record in Records::open(&wire.config().run_root)?.list()? {
+        let chain = record.is_served().then(|| record.chain_id.parse()).transpose()?;
+        if let Some(chain) = chain {
+            digests.extend(wire.store()?.digests_of(&chain)?);
+        }
+    }
+    Ok(digests)
+}
+
+fn gc(
+    wire: &Wire,
+    backend: &Backend,
+    snapshots: &OverlaySnapshotter,
+    out: Output,
+) -> Result<(), Failure> {
+    let mounted = mounted(wire)?;
+    let collected = backend.collect(&|digest| mounted.contains(digest))?;
     snapshots.cleanup()?;
     let shown = Collected {
         trees: collected.trees,

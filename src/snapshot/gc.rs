@@ -31,19 +31,21 @@ pub struct Collected {
 
 impl Backend {
     /// Forgets expired leases and chains that nothing needs, and moves the files of such chains
-    /// and layers to the trash, which the next cleanup empties.
+    /// and layers to the trash, which the next cleanup empties. What `keep` says of a chain ID,
+    /// diffID or blob is needed by others than snapshots, as mounts of images.
     ///
     /// # Errors
     ///
     /// Those of the store and of the folders.
-    pub fn collect(&self) -> Result<Collected, Error> {
+    pub fn collect(&self, keep: &dyn Fn(&Digest) -> bool) -> Result<Collected, Error> {
         self.check_open()?;
         let collected = self.write_to_free(|tx| {
             let live = store::collect(tx, SystemTime::now())?;
+            let live = |digest: &Digest| keep(digest) || is_live(&live, digest);
             Ok(Collected {
-                trees: self.collect_in("trees", |digest| is_live_chain(&live, digest))?,
-                indexes: self.collect_in("index", |digest| is_live_layer(&live, digest))?,
-                cached: self.collect_in("cache", |digest| is_live_layer(&live, digest))?,
+                trees: self.collect_in("trees", live)?,
+                indexes: self.collect_in("index", live)?,
+                cached: self.collect_in("cache", live)?,
             })
         })?;
         self.wake_collector();
@@ -75,12 +77,10 @@ impl Backend {
     }
 }
 
-fn is_live_chain(live: &Live, digest: &Digest) -> bool {
-    live.chains.contains(&ChainId::new(digest.clone()))
-}
-
-fn is_live_layer(live: &Live, digest: &Digest) -> bool {
-    live.blobs.contains(digest) || live.diff_ids.contains(&DiffId::new(digest.clone()))
+fn is_live(live: &Live, digest: &Digest) -> bool {
+    live.blobs.contains(digest)
+        || live.chains.contains(&ChainId::new(digest.clone()))
+        || live.diff_ids.contains(&DiffId::new(digest.clone()))
 }
 
 /// The digest at the start of a file name as `sha256-HEX.tree` or `sha256:HEX`.

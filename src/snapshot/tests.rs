@@ -425,13 +425,14 @@ fn what_no_chain_needs_is_collected() {
     make();
     fs::write(root.join("trees/.being-written"), "").unwrap();
     let third = Collected { trees: 1, indexes: 1, cached: 1 };
-    assert_eq!(f.backend.collect().unwrap(), third);
-    assert_eq!(f.backend.collect().unwrap(), Collected::default());
+    assert_eq!(f.backend.collect(&|_| true).unwrap(), Collected::default());
+    assert_eq!(f.backend.collect(&|_| false).unwrap(), third);
+    assert_eq!(f.backend.collect(&|_| false).unwrap(), Collected::default());
     drop(lease);
-    assert_eq!(f.backend.collect().unwrap(), third);
+    assert_eq!(f.backend.collect(&|_| false).unwrap(), third);
     assert_eq!(names(&root.join("trees")).len(), 2);
     f.snapshotter.remove("l").unwrap();
-    assert_eq!(f.backend.collect().unwrap(), third);
+    assert_eq!(f.backend.collect(&|_| false).unwrap(), third);
     assert_eq!(names(&root.join("trees")), [".being-written"]);
     f.snapshotter.cleanup().unwrap();
     assert!(f.trash().is_empty());

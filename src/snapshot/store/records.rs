@@ -1,6 +1,6 @@
 //! What the store knows of snapshots: one row each, labels beside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,14 +67,32 @@ pub(super) fn find(tx: &Tx<'_>, owner: Owner, key: &str) -> Result<Option<Record
 pub(crate) fn walk(tx: &Tx<'_>, owner: Owner, filter: &Filter) -> Result<Vec<Info>, Error> {
     let sql = format!("SELECT {COLUMNS} WHERE s.owner = ?1 ORDER BY s.id");
     let mut statement = tx.prepare_cached(&sql)?;
+    let mut labels = labels_of_all(tx, owner)?;
     let mut found = Vec::new();
     for row in statement.query_map([owner.name()], record)? {
-        let info = with_labels(tx, row?)?.info;
+        let Record { id, mut info, .. } = row?;
+        info.labels = labels.remove(&id).unwrap_or_default();
         if filter.matches(&info) {
             found.push(info);
         }
     }
     Ok(found)
+}
+
+/// The labels of all snapshots of `owner` that have any.
+fn labels_of_all(tx: &Tx<'_>, owner: Owner) -> Result<HashMap<Id, Labels>, Error> {
+    let mut statement = tx.prepare_cached(
+        "SELECT l.snapshot, l.key, l.value FROM labels l JOIN snapshots s ON s.id = l.snapshot
+         WHERE s.owner = ?1",
+    )?;
+    let mut all: HashMap<Id, Labels> = HashMap::new();
+    let rows = statement
+        .query_map([owner.name()], |row| Ok((Id(row.get(0)?), row.get(1)?, row.get(2)?)))?;
+    for row in rows {
+        let (id, key, value) = row?;
+        all.entry(id).or_default().insert(key, value);
+    }
+    Ok(all)
 }
 
 /// The internal IDs of the snapshots of every owner.

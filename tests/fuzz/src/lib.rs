@@ -1,6 +1,7 @@
 //! What the fuzzers do with bytes: one module a target, each with `run(&[u8])`, which panics where
 //! the code under test does, or where it breaks a promise.
 
+pub mod filter;
 pub mod layer_index;
 pub mod span_table;
 pub mod tar;
