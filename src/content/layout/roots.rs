@@ -1,15 +1,18 @@
 //! `index.json` and `oci-layout`: what a layout holds, by name.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::io::AtomicFile;
+
 use super::super::{Descriptor, Error, null_is_default};
-use super::{Layout, sync_dir};
+use super::Layout;
 
 /// The annotation that names a descriptor in a layout (OCI image specification, `annotations.md`).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -121,14 +124,10 @@ fn lock(layout: &Layout) -> Result<File, Error> {
 fn replace(folder: &Path, file: &str, data: &[u8]) -> Result<(), Error> {
     let path = folder.join(file);
     let write = || {
-        let mut temp = tempfile::Builder::new()
-            .prefix(&format!(".{file}."))
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)?;
-        temp.write_all(data)?;
-        temp.as_file().sync_all()?;
-        temp.persist(&path).map_err(|e| e.error)
+        let mut new = AtomicFile::create(&path)?;
+        new.file().write_all(data)?;
+        new.file().set_permissions(Permissions::from_mode(0o644))?;
+        new.commit()
     };
-    write().map_err(Error::io(path.display()))?;
-    sync_dir(folder)
+    write().map_err(Error::io(path.display()))
 }

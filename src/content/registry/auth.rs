@@ -12,9 +12,9 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::{failure_of, host_of, within};
 use super::body::read_document;
 use super::challenge::Challenge;
-use super::endpoint::{failure_of, host_of, within};
 use super::transport::Transport;
 use super::{Credential, Credentials, Error, Timing};
 

@@ -10,9 +10,11 @@ use url::Url;
 use crate::content::Descriptor;
 use crate::io::ReadAt;
 
+use super::answer::host_of;
 use super::body::Body;
+use super::call::Call;
 use super::client::Shared;
-use super::endpoint::{Call, Endpoint, host_of};
+use super::endpoint::Endpoint;
 use super::range;
 use super::spool::Spool;
 use super::tries::Tries;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use reqwest::Response;
 
-use super::endpoint::within;
+use super::answer::within;
 use super::{Error, Timing};
 
 /// A body and what is needed to name it in errors.

@@ -9,7 +9,8 @@ use crate::content::{Descriptor, MAX_DOCUMENT, null_is_default};
 use crate::digest::{Algorithm, Digest, Hasher};
 
 use super::Error;
-use super::endpoint::{Call, Endpoint};
+use super::call::Call;
+use super::endpoint::Endpoint;
 use super::repository::Inner;
 use super::tries::Tries;
 

@@ -7,12 +7,13 @@
 //! ```text
 //! repository   a store: descriptors to readers
 //! push         the writing side
+//! uploads      blobs in pieces, documents, lists of referrers
 //! ahead        a blob read from front to back, the next chunks under way
 //! blob         ranges of one blob; where it is redirected to; spool for registries without ranges
 //! manifests    manifests, indexes, referrers
 //! tries        all servers in turn, with pauses, until a deadline
 //! endpoint     one server: tokens, redirects, how it has been doing
-//! auth  transport  hosts  challenge  body
+//! auth  transport  hosts  challenge  call  answer  body
 //! ```
 //!
 //! # Invariants
@@ -25,9 +26,11 @@
 //! - Only this module and what is behind [`Driver`](driver) knows of async.
 
 mod ahead;
+mod answer;
 mod auth;
 mod blob;
 mod body;
+mod call;
 mod challenge;
 mod client;
 mod credentials;
@@ -45,6 +48,7 @@ mod timing;
 mod traffic;
 mod transport;
 mod tries;
+mod uploads;
 
 pub use client::{Client, Config};
 pub use credentials::{Anonymous, AuthFiles, Credential, Credentials};

@@ -10,9 +10,10 @@ use crate::content::Descriptor;
 use crate::digest::Hasher;
 
 use super::Error;
+use super::answer::host_of;
 use super::blob::Blob;
 use super::body::Body;
-use super::endpoint::{Endpoint, host_of};
+use super::endpoint::Endpoint;
 
 /// A blob on its way, whole, into an unnamed file: for registries that ignore ranges. Its bytes
 /// can be read as soon as they are there.

@@ -1,10 +1,14 @@
 use std::path::PathBuf;
 use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Identity, redirect};
 use url::Url;
 
 use super::{Error, Timing};
+
+/// How long a connection is kept that nothing is asked of.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The connections to one server and to where it redirects.
 ///
@@ -57,6 +61,11 @@ impl Transport {
             .referer(false)
             .tcp_nodelay(true)
             .connect_timeout(self.timing.connect)
+            // A connection that died in silence is not to take one request after another with it.
+            .tcp_user_timeout(self.timing.response)
+            .http2_keep_alive_interval(self.timing.stall)
+            .http2_keep_alive_timeout(self.timing.stall)
+            .pool_idle_timeout(IDLE)
     }
 
     fn make_secure(&self) -> Result<Client, Error> {
@@ -98,7 +107,7 @@ impl Transport {
 
     fn finish(&self, builder: ClientBuilder) -> Result<Client, Error> {
         builder.build().map_err(|e| {
-            let cause = super::endpoint::root_cause(&e);
+            let cause = super::answer::root_cause(&e);
             self.bad(format!(
                 "{cause} (are there certificates of authorities on this machine? Debian has them \
                  in ca-certificates)"
