@@ -45,7 +45,8 @@ impl Filesystem {
     }
 
     /// Shows a tree in the slot that it had in an earlier process; a kernel may still hold nodes
-    /// of it.
+    /// of it, for ever. So a process that takes a connection over, or may be taken over from,
+    /// numbers slots by a counter on disk that never goes back, and uses this call alone.
     ///
     /// # Errors
     ///

@@ -45,8 +45,9 @@ impl Adapter {
     fn guard(&self, operation: &'static str, handler: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(handler)).is_err() {
             self.stats.panics.add(1);
-            self.stats.faults.add(1);
-            tracing::error!(operation, "request failed by a panic");
+            if let Some(suppressed) = self.stats.fault() {
+                tracing::error!(operation, suppressed, "request failed by a panic");
+            }
         }
     }
 
@@ -73,7 +74,9 @@ impl Adapter {
             Ok(Err(errno)) => reply.error(convert::errno(errno)),
             Err(failure) => {
                 stats.count(failure);
-                tracing::error!(%node, offset, size, ?deadline, "read failed: {failure}");
+                if let Some(suppressed) = stats.fault() {
+                    tracing::error!(%node, offset, size, ?deadline, suppressed, "read: {failure}");
+                }
                 reply.error(fuser::Errno::EIO);
             }
         };
@@ -82,9 +85,10 @@ impl Adapter {
 }
 
 fn report(stats: &Stats, operation: &'static str, e: &Error) -> i32 {
-    if e.is_fault() {
-        stats.faults.add(1);
-        tracing::error!(operation, error = %e, "request failed");
+    if e.is_fault()
+        && let Some(suppressed) = stats.fault()
+    {
+        tracing::error!(operation, error = %e, suppressed, "request failed");
     }
     e.errno()
 }

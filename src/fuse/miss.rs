@@ -75,10 +75,13 @@ pub(super) type Reply = Box<dyn FnOnce(Result<Result<&[u8], i32>, Failure>) + Se
 /// The right to answer a read; whoever takes it answers.
 type Ticket = Arc<Mutex<Option<Reply>>>;
 
+/// Answers, unless that was done. A reply that panics costs no thread of the pool.
 fn answer(ticket: &Ticket, outcome: Result<Result<&[u8], i32>, Failure>) {
     let reply = ticket.lock().take();
-    if let Some(reply) = reply {
-        reply(outcome);
+    if let Some(reply) = reply
+        && catch_unwind(AssertUnwindSafe(|| reply(outcome))).is_err()
+    {
+        tracing::error!("answering a read failed by a panic");
     }
 }
 

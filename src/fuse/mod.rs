@@ -24,6 +24,7 @@ mod session;
 mod settle;
 mod stats;
 mod takeover;
+mod throttle;
 mod unmount;
 
 pub use connection::abort;

@@ -38,6 +38,7 @@ pub struct Mounted {
     negotiated: Arc<Negotiated>,
     device: OwnedFd,
     ended: Mutex<Receiver<io::Result<()>>>,
+    /// Whether nothing is left to unmount, or it is somebody else's to do.
     unmounted: bool,
 }
 
@@ -196,6 +197,19 @@ impl Mounted {
         let offer = self.offer().ok_or_else(|| failed(io::ErrorKind::NotConnected.into()))?;
         let device = self.device.try_clone().map_err(failed)?;
         Ok(Handover::new(device, offer, self.connection, &self.mountpoint))
+    }
+
+    /// As [`Mounted::handover`], and leaves the mount in place when this is dropped: for a process
+    /// that is to end while another takes over. It serves until it ends; what it has read and
+    /// not answered by then is asked again of the next.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mounted::handover`]; dropping unmounts then.
+    pub fn leave(mut self) -> Result<Handover, Error> {
+        let handover = self.handover()?;
+        self.unmounted = true;
+        Ok(handover)
     }
 
     /// Waits until the mount has ended, by [`unmount`] or from outside, for at most `timeout`;

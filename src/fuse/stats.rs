@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::miss::Failure;
+use super::throttle::Throttle;
 
 /// Counts of what one mount was asked and answered, since it was made.
 #[derive(Debug, Default)]
@@ -31,11 +33,18 @@ pub struct Stats {
     pub faults: Counter,
     /// Requests whose handling panicked; also counted as faults.
     pub panics: Counter,
+    log: Throttle,
 }
 
 impl Stats {
-    pub(super) fn count(&self, failure: Failure) {
+    /// Counts a fault, and says whether to log it: how many were not logged before it.
+    pub(super) fn fault(&self) -> Option<u64> {
         self.faults.add(1);
+        self.log.line(Instant::now())
+    }
+
+    /// Counts why a read that waited failed, but for the fault that it is.
+    pub(super) fn count(&self, failure: Failure) {
         match failure {
             Failure::Overdue => self.overdue.add(1),
             Failure::Full => self.rejected.add(1),

@@ -1,7 +1,7 @@
 //! Unmounting what this program mounted, and nothing else.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,9 +23,18 @@ const BETWEEN: Duration = Duration::from_millis(20);
 ///
 /// [`Error::NotMounted`] where nothing or something else is mounted there; [`Error::Unmount`].
 pub fn unmount(mountpoint: &Path) -> Result<(), Error> {
-    match unmount_connection(mountpoint, None)? {
+    match unmount_connection(&resolved(mountpoint), None)? {
         How::Absent => Err(Error::NotMounted { path: mountpoint.to_owned() }),
         How::Clean | How::Detached => Ok(()),
+    }
+}
+
+/// The path as the mount table has it. The mount itself is not touched: its server may be dead.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        (_, _) => path,
     }
 }
 

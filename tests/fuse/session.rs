@@ -71,6 +71,15 @@ fn unmounting_ends_the_session() {
 }
 
 #[test]
+fn an_unmount_takes_a_path_through_links() {
+    let mount = Mount::of(layer());
+    let link = mount.watchdog.path().join("link");
+    std::os::unix::fs::symlink(mount.watchdog.path(), &link).unwrap();
+    fuse::unmount(&link.join("mount")).unwrap();
+    assert_eq!(mount_line(&mount.path("")), None);
+}
+
+#[test]
 fn an_unmount_from_outside_is_noticed() {
     let mut mount = Mount::of(layer());
     let path = mount.path("");

@@ -61,6 +61,12 @@ fn server() {
     } else {
         fuse::take_over(fs, Handover::receive(&socket).unwrap(), &Options::rootfs()).unwrap()
     };
+    if std::env::var_os("STRATAFS_TEST_LEAVES").is_some() {
+        // The holder says when, by closing the socket.
+        let _ = (&socket).read(&mut [0]);
+        drop(mounted.leave().unwrap());
+        return;
+    }
     // Until it is killed or unmounted; a while at most.
     mounted.wait(Duration::from_secs(120)).unwrap();
 }
@@ -79,11 +85,19 @@ impl Holder {
     }
 
     fn start_server(&mut self) {
+        drop(self.start(false));
+    }
+
+    /// Starts a server, one that `leaves` when the socket is closed or one that stays.
+    fn start(&mut self, leaves: bool) -> UnixStream {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "fuse::takeover::server"]);
         command.env("STRATAFS_TEST_DIR", &self.dir).stdout(std::process::Stdio::null());
         if self.handover.is_none() {
             command.env("STRATAFS_TEST_FIRST", "yes");
+        }
+        if leaves {
+            command.env("STRATAFS_TEST_LEAVES", "yes");
         }
         self.server = Some(command.spawn().unwrap());
         let (socket, _) = self.listener.accept().unwrap();
@@ -91,6 +105,7 @@ impl Holder {
             Some(handover) => handover.send(&socket).unwrap(),
             None => self.handover = Some(Handover::receive(&socket).unwrap()),
         }
+        socket
     }
 
     /// `kill -9`.
@@ -203,6 +218,21 @@ fn files_that_were_open_before_go_on_after_a_takeover() {
 fn ino(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     path.metadata().unwrap().ino()
+}
+
+#[test]
+fn a_server_that_leaves_keeps_the_mount_for_the_next() {
+    let watchdog = Watchdog::new(Duration::from_secs(60));
+    let root = watchdog.folder("mount");
+    let mut holder = Holder::new(watchdog.path());
+    let socket = holder.start(true);
+    let path = root.join(name().path()).join("d3/3");
+    assert_eq!(std::fs::read(&path).unwrap(), small(3));
+    drop(socket);
+    assert!(holder.server.take().unwrap().wait().unwrap().success());
+    holder.start_server();
+    assert_eq!(std::fs::read(path.with_file_name("13")).unwrap(), small(13));
+    fuse::unmount(&root).unwrap();
 }
 
 #[test]
