@@ -14,14 +14,13 @@
 
 mod build;
 mod error;
-mod lock;
 mod store;
 mod unpack;
 
 pub use build::{Progress, Quiet};
 pub use error::Error;
 pub use store::{Lazy, Store};
-pub use unpack::{UnpackError, unpack};
+pub use unpack::{UnpackError, UnpackOptions, unpack};
 
 use std::sync::Arc;
 

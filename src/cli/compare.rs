@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::compress::Codec;
 use crate::diff::{
-    CompareOptions, LayerWriter, Target, WrittenLayer, compare_folders, compare_overlay,
-    lower_folders,
+    CompareOptions, LayerFolders, LayerWriter, Target, WrittenLayer, compare_folders,
+    compare_overlay,
 };
 use crate::error::{Classify, Kind};
 use crate::io::AtomicFile;
@@ -111,8 +111,9 @@ pub(super) fn target_of(snapshots: &OverlaySnapshotter, key: &str) -> Result<Tar
 pub(super) fn changes(target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
     match target {
         Target::Folder(path) => Ok(compare_folders(None, path, &options()?, out)?),
-        Target::Overlay { upper, lowers, .. } => {
-            Ok(compare_overlay(upper, &lower_folders(lowers)?, &options()?, out)?)
+        Target::Overlay { upper, lowers, user_xattrs } => {
+            let lower = LayerFolders::open(lowers, *user_xattrs)?;
+            Ok(compare_overlay(upper, &lower, &options()?, out)?)
         }
     }
 }

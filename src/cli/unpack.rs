@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::chain::unpack;
+use crate::chain::{UnpackOptions, unpack};
 use crate::error::{Classify, Kind};
 use crate::snapshot::{LABEL_REF, Labels, LazyLayer, Owner, Snapshotter, Usage};
 
@@ -39,8 +39,10 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
         lazily(wire, args, &found, chains)?;
     } else {
         let backend = wire.snapshots(Chains::served(wire.config()))?;
+        let locks = Some(wire.config().root.join("locks"));
+        let options = UnpackOptions { locks, ..UnpackOptions::default() };
         let snapshots = backend.snapshotter(Owner::CommandLine);
-        unpack(&snapshots, &found.provider, &found.image, &wire.config().root.join("locks"))?;
+        unpack(&snapshots, &found.provider, &found.image, &options)?;
     }
     let unpacked = Unpacked { snapshot: top.to_string(), layers: found.image.layers.len() };
     out.show(&unpacked, |unpacked| format!("{}\n", unpacked.snapshot))

@@ -2,7 +2,7 @@ use crate::archive::{Device, FileType, LayerPath, Metadata, Timestamp, Xattr};
 use crate::sys::{Status, XattrTarget};
 
 use super::Error;
-use super::lowers::is_overlay_attribute;
+use super::overlay_attributes::is_overlay_attribute;
 
 /// What a layer would say of an existing inode, overlayfs's own attributes left out; `None` for a
 /// socket, which no layer can hold.

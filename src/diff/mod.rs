@@ -7,13 +7,14 @@ mod error;
 mod layer_writer;
 mod lowers;
 mod metadata;
+mod overlay_attributes;
 mod stream;
 mod target;
 
-pub use apply::{Applied, ApplyOptions, apply};
-pub use compare::{
-    CompareOptions, EmptyTree, Inode, LowerTree, compare_folders, compare_overlay, lower_folders,
-};
+pub use apply::{Applied, ApplyOptions, apply, apply_stream};
+pub use compare::{CompareOptions, EmptyTree, Inode, LowerTree, compare_folders, compare_overlay};
 pub use error::Error;
 pub use layer_writer::{LayerWriter, WrittenLayer};
+pub use lowers::LayerFolders;
+pub use stream::LayerStream;
 pub use target::Target;

@@ -17,17 +17,23 @@ const CHUNK: usize = 256 << 10;
 /// How much may be ready and not taken while a layer is applied, in bytes.
 pub(super) const READ_AHEAD: usize = 4 << 20;
 
-/// The uncompressed bytes of a layer, as they come.
+/// A layer that is being read and decompressed by threads of its own, which end when it is over or
+/// dropped.
 #[derive(Debug)]
-pub(super) struct Uncompressed {
+pub struct LayerStream {
     chunks: Receiver<io::Result<Vec<u8>>>,
     used: Sender<Vec<u8>>,
     digest: Receiver<DiffId>,
 }
 
-impl Uncompressed {
-    /// Starts to decode `blob`; at most `ahead` bytes are made before they are taken.
-    pub(super) fn start(blob: impl Read + Send + 'static, ahead: usize) -> Result<Self, Error> {
+impl LayerStream {
+    /// Starts to read `blob`, whose compression is told by its first bytes; about `ahead` bytes are
+    /// decompressed before they are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stream`] where there can be no thread.
+    pub fn start(blob: impl Read + Send + 'static, ahead: usize) -> Result<Self, Error> {
         let (decoded, to_hash) = sync_channel(ahead / CHUNK);
         let (hashed, chunks) = sync_channel(2);
         let (used, reused) = channel();

@@ -370,3 +370,43 @@ fn copied_up_files_keep_their_holes() {
     std::os::unix::fs::FileExt::read_exact_at(&copy, &mut end, 1 << 29).unwrap();
     assert_eq!(&end, b"end");
 }
+
+/// Over a lower `lib -> usr/lib`, `lib/x` is `usr/lib/x`, in a folder and in an overlay.
+#[test]
+fn paths_through_links_of_lower_layers_are_followed() {
+    let lower = [
+        dir("usr/lib", 0o751).owner(1, 2),
+        file("usr/lib/hidden", "x"),
+        file("usr/lib/linked", "linked"),
+        symlink("usr/lib", "lib"),
+        symlink("../lib/./", "usr/up"),
+        symlink("/nowhere/yet", "dead"),
+        symlink("/gone", "replaced"),
+    ];
+    let upper = [
+        file("lib/x", "x"),
+        file("usr/up/deep/y", "y"),
+        file("lib/.wh.hidden", ""),
+        link("/lib/linked", "l"),
+        file("dead/z", "z"),
+        dir("replaced", 0o700),
+        file("replaced/own", ""),
+    ];
+    let (folder, _) = applied(&lower);
+    apply_bytes(tar(&upper), &Target::Folder(folder.path().into())).unwrap();
+    let mut stack = Stack::new();
+    stack.apply(tar(&lower)).unwrap();
+    stack.apply(tar(&upper)).unwrap();
+    let mount = stack.mount();
+    for root in [folder.path(), &mount.path().join(".")] {
+        let read = |path| fs::read_to_string(root.join(path)).unwrap();
+        assert!(stat(root, "lib").is_symlink());
+        assert_eq!((read("usr/lib/x"), read("usr/lib/deep/y")), ("x".into(), "y".into()));
+        assert_eq!((read("nowhere/yet/z"), read("l")), ("z".into(), "linked".into()));
+        assert!(!root.join("usr/lib/hidden").exists());
+        assert_eq!(stat(root, "l").ino(), stat(root, "usr/lib/linked").ino());
+        let lib = stat(root, "usr/lib");
+        assert_eq!((lib.mode() & 0o7777, lib.uid(), lib.gid()), (0o751, 1, 2));
+        assert!(stat(root, "replaced").is_dir() && !root.join("gone").exists());
+    }
+}

@@ -9,3 +9,4 @@ mod order;
 mod round_trip;
 mod suite;
 mod tree;
+mod unpack;

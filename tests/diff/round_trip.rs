@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::sample::select;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
-use stratafs::diff::{CompareOptions, Target, compare_folders, compare_overlay, lower_folders};
+use stratafs::diff::{CompareOptions, LayerFolders, Target, compare_folders, compare_overlay};
 use stratafs::sys::mount::{Attributes, Context, DetachedMount};
 
 use super::fixture::{Stack, apply_bytes};
@@ -201,15 +201,37 @@ fn mounted(mount: &DetachedMount) -> Snapshot {
     without_link_counts(without_root(snapshot_of_overlay(&mount.path().join("."))))
 }
 
-fn mount_writable(lower: &Path, upper: &Path, work: &Path) -> DetachedMount {
+/// An overlay that is mounted nowhere; `renames`: it lets folders of lower layers be renamed.
+fn mount_writable(lowers: &[&Path], upper: &Path, work: &Path, renames: bool) -> DetachedMount {
     let context = Context::open("overlay").unwrap();
-    for (key, folder) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
-        context.string(key, folder).unwrap();
-    }
-    for (key, value) in [("index", "off"), ("redirect_dir", "off"), ("metacopy", "off")] {
+    let lowers: Vec<&str> = lowers.iter().map(|path| path.to_str().unwrap()).collect();
+    context.string("lowerdir", lowers.join(":")).unwrap();
+    context.string("upperdir", upper).unwrap();
+    context.string("workdir", work).unwrap();
+    let redirect_dir = if renames { "on" } else { "off" };
+    for (key, value) in [("index", "off"), ("redirect_dir", redirect_dir), ("metacopy", "off")] {
         context.string(key, value).unwrap();
     }
     context.create(Attributes::empty()).unwrap()
+}
+
+/// Makes changes through an overlay, and says what its upper folder is as a layer and what there is
+/// to be seen.
+fn change_through(
+    lowers: &[&Path],
+    upper: &Path,
+    work: &Path,
+    renames: bool,
+    changes: &[Change],
+) -> (Vec<u8>, Snapshot) {
+    let mount = mount_writable(lowers, upper, work, renames);
+    make_all(&mount.path().join("."), changes);
+    let expected = mounted(&mount);
+    let lowers: Vec<PathBuf> = lowers.iter().map(|path| path.to_path_buf()).collect();
+    let tree = LayerFolders::open(&lowers, false).unwrap();
+    let mut layer = Vec::new();
+    compare_overlay(upper, &tree, &CompareOptions::default(), &mut layer).unwrap();
+    (layer, expected)
 }
 
 fn folders<const N: usize>(root: &Path, names: [&str; N]) -> [PathBuf; N] {
@@ -248,30 +270,55 @@ proptest! {
 
     #[test]
     fn what_was_changed_through_an_overlay_is_a_layer(
-        lower in changes(30), through in changes(25),
+        lower in changes(30), through in changes(25), again in changes(15), renames in any::<bool>(),
     ) {
         let temp = tempfile::tempdir().unwrap();
-        let [a, upper, work, plain] = folders(temp.path(), ["a", "upper", "work", "plain"]);
+        let [a, upper, work] = folders(temp.path(), ["a", "upper", "work"]);
+        let [upper2, work2, plain] = folders(temp.path(), ["upper2", "work2", "plain"]);
         make_all(&a, &lower);
         copy(&a, &plain);
-        let mount = mount_writable(&a, &upper, &work);
-        make_all(&mount.path().join("."), &through);
-        let expected = mounted(&mount);
-        drop(mount);
-
-        let tree = lower_folders(std::slice::from_ref(&a)).unwrap();
-        let mut layer = Vec::new();
-        compare_overlay(&upper, &tree, &CompareOptions::default(), &mut layer).unwrap();
-        apply_bytes(layer.clone(), &Target::Folder(plain.clone())).unwrap();
-        assert_same(&expected, &without_link_counts(content(&plain)));
-
         let mut stack = Stack::new();
         let base = stack.target();
         if let Target::Overlay { upper, .. } = &base {
             copy(&a, upper);
         }
         stack.push(base);
-        stack.apply(layer).unwrap();
-        assert_same(&expected, &mounted(&stack.mount()));
+
+        // The second time the lower layers may hold folders that were renamed.
+        for (lowers, upper, work, changes) in
+            [(vec![&*a], &upper, &work, &through), (vec![&*upper, &*a], &upper2, &work2, &again)]
+        {
+            let (layer, expected) = change_through(&lowers, upper, work, renames, changes);
+            apply_bytes(layer.clone(), &Target::Folder(plain.clone())).unwrap();
+            assert_same(&expected, &without_link_counts(content(&plain)));
+            stack.apply(layer).unwrap();
+            assert_same(&expected, &mounted(&stack.mount()));
+        }
+    }
+
+    /// A layer may stand on layers that were written through an overlay, renamed folders included.
+    #[test]
+    fn layers_stand_on_renamed_folders(
+        lower in changes(30), through in changes(25), more in changes(15),
+    ) {
+        let temp = tempfile::tempdir().unwrap();
+        let [a, upper, work] = folders(temp.path(), ["a", "upper", "work"]);
+        let [top, plain, changed] = folders(temp.path(), ["top", "plain", "changed"]);
+        make_all(&a, &lower);
+        let mount = mount_writable(&[&a], &upper, &work, true);
+        make_all(&mount.path().join("."), &through);
+        copy(&mount.path().join("."), &plain);
+        drop(mount);
+        copy(&plain, &changed);
+        make_all(&changed, &more);
+        let mut layer = Vec::new();
+        compare_folders(Some(&plain), &changed, &CompareOptions::default(), &mut layer).unwrap();
+        let lowers = vec![upper.clone(), a.clone()];
+        let target = Target::Overlay { upper: top.clone(), lowers, user_xattrs: false };
+        apply_bytes(layer, &target).unwrap();
+        let work = temp.path().join("work2");
+        fs::create_dir(&work).unwrap();
+        let mount = mount_writable(&[&upper, &a], &top, &work, true);
+        assert_same(&without_link_counts(content(&changed)), &mounted(&mount));
     }
 }

@@ -8,12 +8,12 @@ use std::rc::Rc;
 
 use crate::archive::{LayerPath, Metadata, Timestamp};
 use crate::diff::Error;
-use crate::diff::lowers::{Found, is_opaque};
+use crate::diff::lowers::Found;
 use crate::diff::metadata::read_metadata;
 use crate::sys::{Dir, Status, XattrTarget};
 
 use super::inode::DEFAULT_ACL;
-use super::walk::Walk;
+use super::walk::Step;
 use super::{Applier, Overlay};
 
 /// How many handles are kept.
@@ -120,29 +120,31 @@ impl Applier {
         }
     }
 
-    /// Goes down `path` step by step from the root, each step from the handle of the one before.
+    /// Goes down `path` step by step from the root.
     fn walk(&mut self, path: &LayerPath, make: bool) -> Result<Lookup, Error> {
-        let mut walk = Walk::new(self.root.clone(), self.hides_all());
-        let (absent, status) = self.walk_down(&mut walk, path)?;
-        let (mut folder, mut hidden) = walk.top();
-        if !make && !absent.is_empty() {
-            if status.is_some() || hidden {
-                return Ok(Lookup::Hidden);
-            }
-            let all = [folder.path.as_bytes()].into_iter().chain(absent.iter().map(|n| &**n));
-            return Ok(Lookup::Missing(LayerPath::parse(&all.collect::<Vec<_>>().join(&b'/'))?));
+        let mut steps = self.walk_down(path)?;
+        let Some(end) = steps.last().cloned() else { return Ok(Lookup::Hidden) };
+        if let Some(folder) = end.folder {
+            self.handles.keep(path, &folder);
+            return Ok(Lookup::Folder(folder));
         }
-        for (place, name) in absent.iter().enumerate() {
-            match &status {
-                Some(status) if place == 0 => {
-                    self.clear_way(&folder, name, status, hidden)?;
-                    hidden = true;
-                }
-                Some(_) | None => self.imply_folder(&folder, name, hidden)?,
+        if !make {
+            return Ok(if end.hidden { Lookup::Hidden } else { Lookup::Missing(end.path) });
+        }
+        let exist = steps.iter().take_while(|step| step.folder.is_some()).count();
+        let missing = steps.split_off(exist);
+        let Some(Step { folder: Some(mut folder), mut hidden, .. }) = steps.pop() else {
+            return Ok(Lookup::Hidden);
+        };
+        for step in missing {
+            let name = step.path.file_name().unwrap_or_default();
+            match &step.in_the_way {
+                Some(status) => self.clear_way(&folder, name, status, hidden)?,
+                None => self.imply_folder(&folder, name, hidden)?,
             }
-            let below = folder.path.join(name)?;
-            let dir = folder.dir.open_dir(name).map_err(Error::io("open", &below))?;
-            folder = Rc::new(Folder::new(dir, below)?);
+            hidden = step.hidden;
+            let dir = folder.dir.open_dir(name).map_err(Error::io("open", &step.path))?;
+            folder = Rc::new(Folder::new(dir, step.path)?);
         }
         self.handles.keep(path, &folder);
         Ok(Lookup::Folder(folder))
@@ -197,25 +199,25 @@ impl Applier {
         match folder {
             Lookup::Hidden => Ok(None),
             Lookup::Missing(path) => overlay.lowers.find(&path.join(name)?),
-            Lookup::Folder(folder) if self.is_hidden(folder)? => Ok(None),
+            Lookup::Folder(folder) if self.is_hidden(overlay, folder)? => Ok(None),
             Lookup::Folder(folder) => overlay.lowers.find(&folder.path.join(name)?),
         }
     }
 
     /// Whether the layer hides all that the layers below have.
-    fn hides_all(&self) -> bool {
+    pub(super) fn hides_all(&self) -> bool {
         self.overlay.as_ref().is_some_and(|overlay| overlay.hides_all)
     }
 
     /// Whether what the layers below have at the path of `folder` is hidden.
-    fn is_hidden(&self, folder: &Folder) -> Result<bool, Error> {
+    fn is_hidden(&self, overlay: &Overlay, folder: &Folder) -> Result<bool, Error> {
         if self.hides_all() {
             return Ok(true);
         }
         let mut dir = self.root.dir.try_clone().map_err(Error::io("open", &folder.path))?;
         for name in folder.path.components() {
             dir = dir.open_dir(name).map_err(Error::io("open", &folder.path))?;
-            if is_opaque(&dir, &folder.path)? {
+            if overlay.hides(&dir, &folder.path)? {
                 return Ok(true);
             }
         }
@@ -224,6 +226,14 @@ impl Applier {
 }
 
 impl Overlay {
+    /// Whether a folder of the target hides the lower one. One that was renamed is refused: what the
+    /// layers below have for it is elsewhere.
+    pub(super) fn hides(&self, dir: &Dir, path: &LayerPath) -> Result<bool, Error> {
+        let target = XattrTarget::Open(dir.as_fd());
+        self.namespace.refuse(target, "redirect", path)?;
+        self.namespace.is_opaque(target, path)
+    }
+
     /// The metadata of the lower folder at `path`, if there is one.
     fn lower_folder(&self, path: &LayerPath) -> Result<Option<Metadata>, Error> {
         match self.lowers.find(path)? {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use crate::archive::{FileType, LayerPath, Metadata, Timestamp, Xattr};
 use crate::diff::Error;
-use crate::diff::lowers::is_overlay_attribute;
+use crate::diff::overlay_attributes::is_overlay_attribute;
 use crate::sys::{self, Dir, XattrTarget};
 
 /// The access list that a folder gives to what is made in it (acl(5)).

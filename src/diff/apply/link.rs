@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::archive::{FileType, LayerPath, Metadata};
 use crate::diff::Error;
-use crate::diff::lowers::{Found, refuse_attribute};
+use crate::diff::lowers::Found;
 use crate::diff::metadata::read_metadata;
 use crate::sys::{self, XattrTarget};
 
@@ -117,7 +117,9 @@ impl Applier {
         metadata: &Metadata,
     ) -> Result<(), Error> {
         let source = lower.folder.open_file(&lower.name).map_err(Error::io("open", path))?;
-        refuse_attribute(XattrTarget::Open(source.as_fd()), "metacopy", path)?;
+        if let Some(overlay) = &self.overlay {
+            overlay.namespace.refuse(XattrTarget::Open(source.as_fd()), "metacopy", path)?;
+        }
         let copy = folder.dir.create_file(name).map_err(Error::io("make", path))?;
         copy_data(&source, &copy, lower.status.size).map_err(Error::io("copy", path))?;
         let inherited = self.inherited(folder);

@@ -7,6 +7,9 @@
 //! never followed. What was there under the name of an entry is removed first, a directory under a
 //! directory apart.
 //!
+//! Parents that are symbolic links are followed inside of the root, in an overlay those of the layers
+//! below as well: over a lower `lib -> usr/lib`, `lib/x` is `usr/lib/x`.
+//!
 //! # Whiteouts
 //!
 //! They hide what lower layers have and nothing of their own layer, whatever the order in the
@@ -37,8 +40,9 @@ use crate::archive::{Event, TarParser};
 use crate::digest::DiffId;
 use crate::sys::{self, Dir};
 
-use super::lowers::Lowers;
-use super::stream::{READ_AHEAD, Uncompressed};
+use super::lowers::LayerFolders;
+use super::overlay_attributes::Namespace;
+use super::stream::{LayerStream, READ_AHEAD};
 use super::{Error, Target};
 
 use self::entry::OpenFile;
@@ -92,12 +96,16 @@ pub fn apply(
     target: &Target,
     options: &ApplyOptions,
 ) -> Result<Applied, Error> {
-    apply_uncompressed(Uncompressed::start(stream, READ_AHEAD)?, target, options)
+    apply_stream(LayerStream::start(stream, READ_AHEAD)?, target, options)
 }
 
 /// As [`apply`], for a layer that is being decompressed already.
-pub(super) fn apply_uncompressed(
-    mut stream: Uncompressed,
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn apply_stream(
+    mut stream: LayerStream,
     target: &Target,
     options: &ApplyOptions,
 ) -> Result<Applied, Error> {
@@ -130,9 +138,9 @@ pub(super) fn apply_uncompressed(
 /// What only the upper folder of an overlay has.
 #[derive(Debug)]
 struct Overlay {
-    lowers: Lowers,
-    /// The attribute that makes a folder opaque.
-    opaque: &'static [u8],
+    lowers: LayerFolders,
+    /// Which attributes are the overlay's own.
+    namespace: Namespace,
     /// Whether the root has an opaque marker.
     hides_all: bool,
 }
@@ -158,10 +166,9 @@ impl Applier {
         let (path, overlay) = match target {
             Target::Folder(path) => (path, None),
             Target::Overlay { upper, lowers, user_xattrs } => {
-                let opaque: &[u8] =
-                    if *user_xattrs { b"user.overlay.opaque" } else { b"trusted.overlay.opaque" };
-                let lowers = Lowers::open(lowers)?;
-                (upper, Some(Overlay { lowers, opaque, hides_all: false }))
+                let lowers = LayerFolders::open(lowers, *user_xattrs)?;
+                let namespace = lowers.namespace();
+                (upper, Some(Overlay { lowers, namespace, hides_all: false }))
             }
         };
         let dir = Dir::open(path).map_err(Error::io("open", path.display()))?;

@@ -70,9 +70,10 @@ impl Applier {
                 overlay.hides_all = true;
                 Ok(())
             }
-            (Some(overlay), Some(_)) => XattrTarget::Open(folder.dir.as_fd())
-                .set(overlay.opaque, b"y")
-                .map_err(Error::io("make opaque", &folder.path)),
+            (Some(overlay), Some(_)) => {
+                let target = XattrTarget::Open(folder.dir.as_fd());
+                overlay.namespace.make_opaque(target, &folder.path)
+            }
         }
     }
 
@@ -84,9 +85,8 @@ impl Applier {
     /// Makes the folder `name` hide the lower one; in a plain folder there is none.
     pub(super) fn make_opaque(&mut self, folder: &Folder, name: &[u8]) -> Result<(), Error> {
         let Some(overlay) = &self.overlay else { return Ok(()) };
-        XattrTarget::Child(folder.dir.as_fd(), name)
-            .set(overlay.opaque, b"y")
-            .map_err(Error::io("make opaque", &folder.path.join(name)?))
+        let target = XattrTarget::Child(folder.dir.as_fd(), name);
+        overlay.namespace.make_opaque(target, &folder.path.join(name)?)
     }
 
     fn make_whiteout(

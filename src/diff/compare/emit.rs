@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 
 use crate::archive::{FileType, LayerPath, Metadata, TarWriter, Timestamp, WHITEOUT_PREFIX};
 use crate::diff::Error;
-use crate::sys::{self, Dir};
+use crate::sys;
 
 use super::links::Item;
-use super::node::read;
+use super::upper::Upper;
 use super::{CompareOptions, Inode};
 
 /// How much of a file is read at once, in bytes.
@@ -21,7 +21,7 @@ const MIN_HOLES: u64 = 16 << 20;
 
 /// Writes the entries of a layer.
 pub(super) struct Emitter<'a, W: Write> {
-    upper: &'a Dir,
+    upper: &'a Upper,
     out: TarWriter<W>,
     options: &'a CompareOptions,
     /// The folders that were written.
@@ -30,7 +30,7 @@ pub(super) struct Emitter<'a, W: Write> {
 }
 
 impl<'a, W: Write> Emitter<'a, W> {
-    pub(super) fn new(upper: &'a Dir, out: TarWriter<W>, options: &'a CompareOptions) -> Self {
+    pub(super) fn new(upper: &'a Upper, out: TarWriter<W>, options: &'a CompareOptions) -> Self {
         Self { upper, out, options, folders: HashSet::new(), buffer: vec![0; BUFFER] }
     }
 
@@ -67,12 +67,7 @@ impl<'a, W: Write> Emitter<'a, W> {
             missing.push(folder);
         }
         for folder in missing.into_iter().rev() {
-            let dir = self
-                .upper
-                .resolve_without_links(folder.as_bytes())
-                .map_err(Error::io("open", &folder))?;
-            let status = dir.status().map_err(Error::io("stat", &folder))?;
-            if let Some(inode) = read(&dir, b"", &status, &folder)? {
+            if let Some(inode) = self.upper.parent(&folder)? {
                 self.node(&folder, &inode)?;
             }
         }
@@ -105,7 +100,7 @@ impl<'a, W: Write> Emitter<'a, W> {
 
     fn file(&mut self, path: &LayerPath, inode: &Inode, metadata: &Metadata) -> Result<(), Error> {
         let changed = || Error::Changed { path: path.to_string() };
-        let file = self.upper.open_file(path.as_bytes()).map_err(Error::io("open", path))?;
+        let file = self.upper.open_file(path)?;
         let status = sys::status_of(&file).map_err(Error::io("stat", path))?;
         if status.id() != inode.id || !status.is_file() || status.size != inode.size {
             return Err(changed());

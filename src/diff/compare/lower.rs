@@ -1,6 +1,6 @@
 use crate::archive::{LayerPath, Metadata, Xattr};
 use crate::diff::Error;
-use crate::diff::lowers::Lowers;
+use crate::diff::lowers::LayerFolders;
 use crate::tree::{ROOT, Tree};
 
 /// What a tree says of one of its files, its content apart.
@@ -33,6 +33,12 @@ pub trait LowerTree {
     ///
     /// Those of listing it.
     fn names(&self, path: &LayerPath) -> Result<Vec<Box<[u8]>>, Error>;
+
+    /// The folders that it is made of, where their content can be read: needed only for a folder
+    /// of an overlay that was renamed, whose files are in the layer under their new names.
+    fn folders(&self) -> Option<&LayerFolders> {
+        None
+    }
 }
 
 /// A tree without anything: all that is compared with it is new.
@@ -55,14 +61,18 @@ impl LowerTree for EmptyTree {
     }
 }
 
-impl LowerTree for Lowers {
+impl LowerTree for LayerFolders {
     fn find(&self, path: &LayerPath) -> Result<Option<Inode>, Error> {
-        let Some(found) = Lowers::find(self, path)? else { return Ok(None) };
+        let Some(found) = LayerFolders::find(self, path)? else { return Ok(None) };
         super::node::read(&found.folder, &found.name, &found.status, path)
     }
 
     fn names(&self, path: &LayerPath) -> Result<Vec<Box<[u8]>>, Error> {
         Ok(self.children(path)?.into_keys().collect())
+    }
+
+    fn folders(&self) -> Option<&LayerFolders> {
+        Some(self)
     }
 }
 

@@ -12,6 +12,7 @@
 //! - Whiteouts are empty files of mode 0, of root, of 1970. Sockets are left out.
 //! - Of hard links the first changed name is the file, the others are links to it. Names that did
 //!   not change are repeated where they are linked to what did.
+//! - A renamed folder is whole under its new name, a whiteout under the old one.
 //! - The root only where its mode, owner or attributes changed.
 //! - All extended attributes, but overlayfs's own and the labels that security modules give to
 //!   every file of a machine. Times to the nanosecond.
@@ -23,19 +24,20 @@ mod links;
 mod lower;
 mod node;
 mod plan;
+mod upper;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::archive::TarWriter;
-use crate::sys::Dir;
 
 use super::Error;
-use super::lowers::Lowers;
+use super::lowers::LayerFolders;
 
 pub use self::lower::{EmptyTree, Inode, LowerTree};
 
 use self::plan::{Content, Planner};
+use self::upper::Upper;
 
 /// How trees are compared.
 #[derive(Debug, Clone, Default)]
@@ -60,16 +62,16 @@ pub fn compare_folders(
     options: &CompareOptions,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let dir = Dir::open(upper).map_err(Error::io("open", upper.display()))?;
+    let upper = Upper::folder(upper)?;
     let plan = match lower {
-        None => Planner::new(&dir, &EmptyTree, Content::Differs).plan()?,
+        None => Planner::new(&upper, &EmptyTree, Content::Differs).plan()?,
         Some(lower) => {
-            let lowers = Lowers::open(&[lower.to_owned()])?;
+            let lowers = LayerFolders::open(&[lower.to_owned()], false)?;
             let content = Content::Compared { lowers: &lowers, trust_times: options.trust_times };
-            Planner::new(&dir, &lowers, content).plan()?
+            Planner::new(&upper, &lowers, content).plan()?
         }
     };
-    write(&dir, plan, options, out)
+    write(&upper, plan, options, out)
 }
 
 /// Writes what the upper folder of an overlay changes of `lower` as an uncompressed layer. The
@@ -78,35 +80,27 @@ pub fn compare_folders(
 /// # Errors
 ///
 /// See [`Error`]; [`Error::Overlay`] where the upper folder has what only the mounted overlay
-/// explains; [`Error::Changed`] where a file changes meanwhile.
+/// explains, or a renamed folder whose content `lower` cannot give; [`Error::Changed`] where a file
+/// changes meanwhile.
 pub fn compare_overlay(
     upper: &Path,
     lower: &dyn LowerTree,
     options: &CompareOptions,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let dir = Dir::open(upper).map_err(Error::io("open", upper.display()))?;
-    let plan = Planner::new(&dir, lower, Content::Differs).overlay().plan()?;
-    write(&dir, plan, options, out)
-}
-
-/// The lower folders of an overlay, the top one first, as a tree to compare with.
-///
-/// # Errors
-///
-/// Those of opening them.
-pub fn lower_folders(paths: &[PathBuf]) -> Result<impl LowerTree + use<>, Error> {
-    Lowers::open(paths)
+    let upper = Upper::overlay(upper, lower)?;
+    let plan = Planner::new(&upper, lower, Content::Differs).plan()?;
+    write(&upper, plan, options, out)
 }
 
 fn write(
-    dir: &Dir,
+    upper: &Upper,
     plan: plan::Plan,
     options: &CompareOptions,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let items = links::order(plan);
-    let mut emitter = emit::Emitter::new(dir, TarWriter::new(out), options);
+    let mut emitter = emit::Emitter::new(upper, TarWriter::new(out), options);
     for item in &items {
         emitter.item(item)?;
     }

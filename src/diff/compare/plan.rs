@@ -1,16 +1,14 @@
 //! Finds out what is other than it was, without writing anything yet: how hard links are told
 //! depends on all names of a file.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::io::Read;
-use std::os::fd::AsFd;
 
 use crate::archive::{FileType, LayerPath, WHITEOUT_PREFIX};
 use crate::diff::Error;
-use crate::diff::lowers::{Lowers, is_opaque, refuse_attribute};
-use crate::sys::{Dir, XattrTarget};
+use crate::diff::lowers::LayerFolders;
 
-use super::node::read;
+use super::upper::{Child, Children, Upper};
 use super::{Inode, LowerTree};
 
 /// How much of two files is compared at once, in bytes.
@@ -32,6 +30,14 @@ pub(super) enum Step {
     },
 }
 
+impl Step {
+    fn path(&self) -> &LayerPath {
+        match self {
+            Step::Gone(path) | Step::Changed(path, _) | Step::Kept { path, .. } => path,
+        }
+    }
+}
+
 /// What is to be told of the upper tree, sorted by path.
 pub(super) type Plan = Vec<Step>;
 
@@ -40,7 +46,7 @@ pub(super) enum Content<'a> {
     /// They have not: the upper folder of an overlay holds only what was written.
     Differs,
     /// Reading them.
-    Compared { lowers: &'a Lowers, trust_times: bool },
+    Compared { lowers: &'a LayerFolders, trust_times: bool },
 }
 
 /// Where the content of a folder of the lower tree is.
@@ -56,42 +62,30 @@ enum Below {
 
 /// Walks the upper tree.
 pub(super) struct Planner<'a> {
-    upper: &'a Dir,
+    upper: &'a Upper,
     lower: &'a dyn LowerTree,
     content: Content<'a>,
-    overlay: bool,
     plan: Plan,
+    /// The files with several names in renamed folders.
+    moved_links: HashSet<(u64, u64)>,
 }
 
 /// A folder that is being walked: its children that are still to be looked at.
 struct Open {
     path: LayerPath,
     below: Below,
-    children: std::collections::btree_map::IntoIter<Box<[u8]>, Option<Child>>,
-}
-
-/// A child of an upper folder.
-struct Child {
-    inode: Inode,
-    whiteout: bool,
-    opaque: bool,
+    children: <Children as IntoIterator>::IntoIter,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(upper: &'a Dir, lower: &'a dyn LowerTree, content: Content<'a>) -> Self {
-        Self { upper, lower, content, overlay: false, plan: Vec::new() }
-    }
-
-    /// The upper tree is the upper folder of an overlay.
-    pub(super) fn overlay(mut self) -> Self {
-        self.overlay = true;
-        self
+    pub(super) fn new(upper: &'a Upper, lower: &'a dyn LowerTree, content: Content<'a>) -> Self {
+        Self { upper, lower, content, plan: Vec::new(), moved_links: HashSet::new() }
     }
 
     pub(super) fn plan(mut self) -> Result<Plan, Error> {
         self.root()?;
-        let below = if self.overlay { Below::Merged } else { Below::Replaced };
-        let mut open = vec![self.open(LayerPath::root(), below)?];
+        let below = if self.upper.is_overlay() { Below::Merged } else { Below::Replaced };
+        let mut open = vec![self.open(LayerPath::root(), below, false)?];
         while let Some(folder) = open.last_mut() {
             let Some((name, child)) = folder.children.next() else {
                 open.pop();
@@ -99,18 +93,36 @@ impl<'a> Planner<'a> {
             };
             let path = folder.path.join(&name)?;
             let below = folder.below;
+            let renamed = child.as_ref().is_some_and(|child| child.renamed);
             if let Some(below) = self.child(&path, child, below)? {
-                open.push(self.open(path, below)?);
+                open.push(self.open(path, below, renamed)?);
             }
         }
+        self.find_links()?;
         Ok(self.plan)
+    }
+
+    /// A file in a renamed folder may have other names, in folders that did not change: they are
+    /// to be links to it still.
+    fn find_links(&mut self) -> Result<(), Error> {
+        if self.moved_links.is_empty() {
+            return Ok(());
+        }
+        let known: HashSet<LayerPath> = self.plan.iter().map(|step| step.path().clone()).collect();
+        for (path, inode) in self.upper.names_of(&self.moved_links)? {
+            if !known.contains(&path) {
+                let lower_id = inode.id;
+                self.plan.push(Step::Kept { path, inode, lower_id });
+            }
+        }
+        self.plan.sort_by(|a, b| a.path().cmp(b.path()));
+        Ok(())
     }
 
     /// The root is told where more than its time changed, which every change in it moves.
     fn root(&mut self) -> Result<(), Error> {
         let path = LayerPath::root();
-        let status = self.upper.status().map_err(Error::io("stat", &path))?;
-        let Some(inode) = read(self.upper, b"", &status, &path)? else { return Ok(()) };
+        let Some(inode) = self.upper.root()? else { return Ok(()) };
         let mut as_before = inode.metadata.clone();
         if let Some(lower) = self.lower.find(&path)? {
             as_before.mtime = lower.metadata.mtime;
@@ -123,41 +135,14 @@ impl<'a> Planner<'a> {
     }
 
     /// Lists the upper folder `path`, with the names that only the lower one has.
-    fn open(&self, path: LayerPath, below: Below) -> Result<Open, Error> {
-        let dir =
-            self.upper.resolve_without_links(path.as_bytes()).map_err(Error::io("open", &path))?;
-        let mut children = BTreeMap::new();
-        for name in dir.names().map_err(Error::io("list", &path))? {
-            let child = self.read_child(&dir, &name, &path.join(&name)?)?;
-            children.insert(name, child);
-        }
+    fn open(&self, path: LayerPath, below: Below, renamed: bool) -> Result<Open, Error> {
+        let mut children = self.upper.children(&path, renamed)?;
         if below == Below::Replaced {
             for name in self.lower.names(&path)? {
                 children.entry(name).or_insert(None);
             }
         }
         Ok(Open { path, below, children: children.into_iter() })
-    }
-
-    /// What there is under `name`; `None` for a socket, or if it has just gone.
-    fn read_child(&self, dir: &Dir, name: &[u8], path: &LayerPath) -> Result<Option<Child>, Error> {
-        let Some(status) = dir.child_status(name).map_err(Error::io("stat", path))? else {
-            return Ok(None);
-        };
-        let Some(inode) = read(dir, name, &status, path)? else { return Ok(None) };
-        let mut child = Child { inode, whiteout: false, opaque: false };
-        if self.overlay {
-            child.whiteout = status.is_overlay_whiteout();
-            if status.is_dir() {
-                let below = dir.open_dir(name).map_err(Error::io("open", path))?;
-                refuse_attribute(XattrTarget::Open(below.as_fd()), "redirect", path)?;
-                child.opaque = is_opaque(&below, path)?;
-            } else if status.is_file() {
-                let target = XattrTarget::Child(dir.as_fd(), name);
-                refuse_attribute(target, "metacopy", path)?;
-            }
-        }
-        Ok(Some(child))
     }
 
     /// Notes what is to be told of one name. Returns how to go on below it, for a directory.
@@ -198,6 +183,9 @@ impl<'a> Planner<'a> {
             }
             Some(_) | None => {
                 refuse_reserved(path)?;
+                if child.renamed && !is_dir && child.inode.nlink > 1 {
+                    self.moved_links.insert(child.inode.id);
+                }
                 self.plan.push(Step::Changed(path.clone(), child.inode));
             }
         }
@@ -221,11 +209,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn same_content(&self, path: &LayerPath, lowers: &Lowers) -> Result<bool, Error> {
-        let open = |dir: &Dir, name: &[u8]| dir.open_file(name).map_err(Error::io("open", path));
+    fn same_content(&self, path: &LayerPath, lowers: &LayerFolders) -> Result<bool, Error> {
         let Some(found) = lowers.find(path)? else { return Ok(false) };
-        let mut lower = open(&found.folder, &found.name)?;
-        let mut upper = open(self.upper, path.as_bytes())?;
+        let mut lower = found.open().map_err(Error::io("open", path))?;
+        let mut upper = self.upper.open_file(path)?;
         let mut buffers = [vec![0; BUFFER], vec![0; BUFFER]];
         let [a, b] = &mut buffers;
         loop {
