@@ -78,4 +78,4 @@ macro_rules! replays {
     };
 }
 
-replays! { tar toc tree layer_index span_table filter }
+replays! { tar toc tree layer_index span_table start_trace filter }

@@ -24,6 +24,7 @@ mod reader;
 mod scan;
 mod sniff;
 mod source;
+mod start_trace;
 mod stream;
 mod table;
 mod trace;
@@ -39,6 +40,7 @@ pub use reader::SpanReader;
 pub use scan::{SPAN_SIZE, SPAN_SIZE_MAX, SPAN_SIZE_MIN, Scan, ScanError, ScanOptions, scan};
 pub use sniff::{SNIFF_LEN, sniff};
 pub use source::{SpanError, SpanSource};
+pub use start_trace::{StartTrace, TRACE_READS_MAX, TraceError, TracedRead};
 pub use table::{AccessPoint, Codec, Span, SpanTable, Start, Window};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod filter;
 pub mod layer_index;
 pub mod span_table;
+pub mod start_trace;
 pub mod tar;
 pub mod toc;
 pub mod tree;
