@@ -6,6 +6,7 @@ mod archive;
 mod diff;
 mod erofs;
 mod fixture;
+mod formats;
 mod fuse;
 mod fuzz_replay;
 mod images;

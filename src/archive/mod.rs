@@ -23,6 +23,6 @@ pub use fault::{SparseFault, TarError, TarFault};
 pub use metadata::{Device, FileType, Metadata, Timestamp, Xattr};
 pub use parser::{MAX_EXTENSION, MAX_RUNS, TarParser};
 pub use path::{LayerPath, MAX_NAME, MAX_PATH, PathError};
-pub(crate) use pax::check_xattr;
+pub(crate) use pax::{check_xattr, xattrs_of};
 pub use whiteout::{OPAQUE_MARKER, WHITEOUT_PREFIX, Whiteout, whiteout_of};
 pub use writer::{TarWriteError, TarWriter};

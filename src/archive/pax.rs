@@ -42,26 +42,14 @@ impl Pax {
     /// Reads the records of an extended header.
     pub(super) fn parse(records: &[u8]) -> Result<Self, TarFault> {
         let mut pax = Self::default();
-        let (mut schily, mut libarchive) = (BTreeMap::new(), BTreeMap::new());
+        let mut xattrs = XattrRecords::default();
         for record in Records(records) {
             let (key, value) = record?;
-            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                schily.insert(name.to_vec(), value.to_vec());
-            } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-                let value = LENIENT_BASE64.decode(value).map_err(|_| bad_value(key))?;
-                libarchive.insert(url_decoded(name), value);
-            } else {
+            if !xattrs.take(key, value)? {
                 pax.apply(key, value)?;
             }
         }
-        // libarchive writes both forms; the raw one needs no decoding.
-        for (name, value) in libarchive {
-            schily.entry(name).or_insert(value);
-        }
-        pax.xattrs = schily
-            .into_iter()
-            .map(|(name, value)| checked(Xattr { name, value }))
-            .collect::<Result<_, _>>()?;
+        pax.xattrs = xattrs.finish()?;
         Ok(pax)
     }
 
@@ -83,6 +71,45 @@ impl Pax {
             _ => timestamp(value).map(|t| self.mtime = Some(t)),
         };
         parsed.ok_or_else(|| bad_value(key))
+    }
+}
+
+/// The extended attributes that the records of an extended header say, sorted.
+pub(crate) fn xattrs_of(records: &[(&[u8], &[u8])]) -> Result<Vec<Xattr>, TarFault> {
+    let mut xattrs = XattrRecords::default();
+    for (key, value) in records {
+        xattrs.take(key, value)?;
+    }
+    xattrs.finish()
+}
+
+/// The records of extended attributes, by name.
+#[derive(Default)]
+struct XattrRecords {
+    schily: BTreeMap<Vec<u8>, Vec<u8>>,
+    libarchive: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl XattrRecords {
+    /// Takes a record; says whether it is one of these.
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<bool, TarFault> {
+        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            self.schily.insert(name.to_vec(), value.to_vec());
+        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+            let value = LENIENT_BASE64.decode(value).map_err(|_| bad_value(key))?;
+            self.libarchive.insert(url_decoded(name), value);
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self) -> Result<Vec<Xattr>, TarFault> {
+        // libarchive writes both forms; the raw one needs no decoding.
+        for (name, value) in self.libarchive {
+            self.schily.entry(name).or_insert(value);
+        }
+        self.schily.into_iter().map(|(name, value)| checked(Xattr { name, value })).collect()
     }
 }
 

@@ -8,12 +8,17 @@ use crate::sys::inflate::Stop;
 
 use super::gzip::GzipStream;
 use super::stream::Stream;
+use super::table::sha256;
 use super::windows::unpack;
 use super::zstd::ZstdStream;
-use super::{AccessPoint, DecodeError, Span, SpanError, SpanSource, SpanTable, Start, Window};
+use super::{
+    AccessPoint, DecodeError, Span, SpanDigest, SpanError, SpanSource, SpanTable, Start, Window,
+};
 
 /// How many compressed bytes are read at once.
 const READ_SIZE: usize = 64 << 10;
+/// The most compressed bytes of a span that are verified as a whole.
+const INPUT_LEN_MAX: usize = 64 << 20;
 
 /// Spans decoded from a blob and its table.
 ///
@@ -58,7 +63,7 @@ impl<R: ReadAt> BlobSpans<R> {
             let (number, span) = (run.next, &spans[run.next as usize]);
             buffer.resize(span.len as usize, 0);
             run.fill(&mut buffer, &self.blob).map_err(|e| (number, e))?;
-            verify(span, &buffer).map_err(|e| (number, e))?;
+            verify(&self.table, span, &buffer).map_err(|e| (number, e))?;
             run.next += 1;
             sink(number, &buffer);
         }
@@ -75,20 +80,42 @@ impl<R: ReadAt> BlobSpans<R> {
 
     /// A decoder at the start of `point`.
     fn start(&self, point: u32) -> Result<Run, SpanFault> {
-        let points = &self.table.points;
-        let at = points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
-        let end = points.get(point as usize + 1).map_or(self.table.blob_size, |p| p.in_offset);
+        let at = self.table.points.get(point as usize).ok_or(DecodeError::WrongPoint)?;
         let next = self.table.spans.partition_point(|s| s.point < point);
-        let mut run = Run {
-            point,
-            next: u32::try_from(next).map_err(|_| DecodeError::NoSuchSpan)?,
-            stream: open(at, &*self.windows, &self.blob)?,
-            input: Vec::new(),
-            taken: 0,
-            range: at.in_offset..end,
-        };
+        let next = u32::try_from(next).map_err(|_| DecodeError::NoSuchSpan)?;
+        let mut range = at.in_offset..self.table.input_end(at);
+        let (mut input, mut before) = (Vec::new(), None);
+        if self.table.vouches_for_input() {
+            let whole = self.verified_input(next)?;
+            let shared = whole.len() - usize::try_from(range.end - range.start).unwrap_or(0);
+            (before, input) = (whole[..shared].last().copied(), whole[shared..].to_vec());
+            range.start = range.end;
+        } else if matches!(at.start, Start::Deflate { bits: 1.., .. }) {
+            let offset = at.in_offset.checked_sub(1).ok_or(DecodeError::WrongPoint)?;
+            let mut byte = [0];
+            self.blob
+                .read_exact_at(&mut byte, offset)
+                .map_err(|source| SpanFault::Read { offset, source })?;
+            before = Some(byte[0]);
+        }
+        let stream = open(at, &*self.windows, before.unwrap_or(0))?;
+        let mut run = Run { point, next, stream, input, taken: 0, range };
         run.skip(at.skip, &self.blob)?;
         Ok(run)
+    }
+
+    /// The compressed bytes of `span`, which match its digest.
+    fn verified_input(&self, span: u32) -> Result<Vec<u8>, SpanFault> {
+        let range = self.table.compressed_range(span).ok_or(DecodeError::NoSuchSpan)?;
+        let digest = self.table.spans[span as usize].digest;
+        let len = usize::try_from(range.end - range.start).ok();
+        let len = len.filter(|&len| len <= INPUT_LEN_MAX).ok_or(DecodeError::InputTooLong)?;
+        let mut bytes = vec![0; len];
+        self.blob
+            .read_exact_at(&mut bytes, range.start)
+            .map_err(|source| SpanFault::Read { offset: range.start, source })?;
+        let found = sha256(&bytes);
+        if found == digest { Ok(bytes) } else { Err(mismatch("sha256", digest, found)) }
     }
 }
 
@@ -124,15 +151,22 @@ impl From<DecodeError> for SpanFault {
     }
 }
 
-fn verify(span: &Span, bytes: &[u8]) -> Result<(), SpanFault> {
-    let found = blake3::hash(bytes);
-    if found == span.digest {
-        return Ok(());
+fn verify(table: &SpanTable, span: &Span, bytes: &[u8]) -> Result<(), SpanFault> {
+    match table.vouches_for(span, bytes) {
+        // Where nothing is said of them, they come from input that was verified.
+        Some(true) | None => Ok(()),
+        Some(false) => Err(match table.span_digest {
+            SpanDigest::Blake3 => mismatch("blake3", span.digest, blake3::hash(bytes).into()),
+            SpanDigest::Sha256 | SpanDigest::CompressedSha256 => {
+                mismatch("sha256", span.digest, sha256(bytes))
+            }
+        }),
     }
-    Err(SpanFault::Mismatch {
-        expected: blake3::Hash::from_bytes(span.digest).to_string(),
-        found: found.to_string(),
-    })
+}
+
+fn mismatch(function: &str, expected: [u8; 32], found: [u8; 32]) -> SpanFault {
+    let text = |digest| format!("{function}:{}", hex::encode::<[u8; 32]>(digest));
+    SpanFault::Mismatch { expected: text(expected), found: text(found) }
 }
 
 /// A decoder on its way through the spans of one access point.
@@ -205,11 +239,11 @@ fn read_more(
     Ok(want > 0)
 }
 
-/// The decoder that starts at `point`.
+/// The decoder that starts at `point`; `before` is the byte before it.
 fn open(
     point: &AccessPoint,
     windows: &dyn ReadAt,
-    blob: &dyn ReadAt,
+    before: u8,
 ) -> Result<Option<Box<dyn Stream>>, SpanFault> {
     Ok(match &point.start {
         Start::Plain => None,
@@ -217,13 +251,7 @@ fn open(
         Start::ZstdFrame => Some(Box::new(ZstdStream::at_frame()?)),
         Start::Deflate { bits, window } => {
             let window = window.map(|w| read_window(w, windows)).transpose()?.unwrap_or_default();
-            let mut before = [0];
-            if *bits > 0 {
-                let offset = point.in_offset.checked_sub(1).ok_or(DecodeError::WrongPoint)?;
-                blob.read_exact_at(&mut before, offset)
-                    .map_err(|source| SpanFault::Read { offset, source })?;
-            }
-            Some(Box::new(GzipStream::at_block(*bits, before[0], &window)?))
+            Some(Box::new(GzipStream::at_block(*bits, before, &window)?))
         }
     })
 }

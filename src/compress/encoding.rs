@@ -3,14 +3,15 @@
 //! Numbers are LEB128 of at most 64 bits unless said otherwise.
 //!
 //! ```text
-//! codec (1 byte)  blob size  size  number of spans  size of the windows
+//! codec and digests (1 byte)  blob size  size  number of spans  size of the windows
 //! each span:      length * 2 + (1 if a point is at its start)
 //!                 if so: in_offset minus that of the point before, skip, kind (1 byte),
 //!                        and for a deflate block its window
 //!                 digest (32 bytes)
 //! ```
 //!
-//! A kind is 0 plain, 1 gzip member, 2 zstd frame, 8 to 15 a deflate block with 0 to 7 bits.
+//! The first byte is 0 plain, 1 gzip, 2 zstd, and 16 times 0 BLAKE3, 1 SHA-256, 2 SHA-256 of compressed
+//! bytes. A kind is 0 plain, 1 gzip member, 2 zstd frame, 8 to 15 a deflate block with 0 to 7 bits.
 //! A window is 0 for none, 1 for the next part of the group of the last one, else 2 plus the length
 //! of the group of which it is the first part. Groups lie one after the other.
 
@@ -18,7 +19,7 @@ use crate::error::{Classify, Kind};
 
 use super::leb128::{self, NumberError, put};
 use super::windows::GROUP_SIZE;
-use super::{AccessPoint, Codec, Span, SpanTable, Start, Window};
+use super::{AccessPoint, Codec, Span, SpanDigest, SpanTable, Start, Window};
 
 /// The longest span in bytes that a table may have: what a decoder of it holds in memory.
 pub const SPAN_LEN_MAX: u32 = 16 << 20;
@@ -59,7 +60,7 @@ impl SpanTable {
     /// The table as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.spans.len() * 48 + 64);
-        out.push(codec_byte(self.codec));
+        out.push(codec_byte(self.codec) + 16 * digest_byte(self.span_digest));
         put(&mut out, self.blob_size);
         put(&mut out, self.size);
         put(&mut out, self.spans.len() as u64);
@@ -87,11 +88,18 @@ impl SpanTable {
     /// longer than [`SPAN_LEN_MAX`] and no packed group of windows than [`GROUP_LEN_MAX`].
     pub fn decode(bytes: &[u8]) -> Result<Self, TableError> {
         let mut input = Input(bytes);
-        let codec = match input.byte()? {
+        let head = input.byte()?;
+        let codec = match head % 16 {
             0 => Codec::Plain,
             1 => Codec::Gzip,
             2 => Codec::Zstd,
-            other => return Err(TableError::Kind(other)),
+            _ => return Err(TableError::Kind(head)),
+        };
+        let span_digest = match head / 16 {
+            0 => SpanDigest::Blake3,
+            1 => SpanDigest::Sha256,
+            2 => SpanDigest::CompressedSha256,
+            _ => return Err(TableError::Kind(head)),
         };
         let (blob_size, size) = (input.number()?, input.number()?);
         let (count, windows_size) = (input.number()?, input.number()?);
@@ -100,10 +108,13 @@ impl SpanTable {
             return Err(TableError::Truncated);
         }
         let (points, spans) = (Vec::new(), Vec::with_capacity(count));
-        let mut table = Self { codec, blob_size, size, points, spans, windows_size };
+        let mut table = Self { codec, blob_size, size, points, spans, windows_size, span_digest };
         let mut reached = Reached::default();
         for _ in 0..count {
             reached = table.decode_span(&mut input, reached)?;
+        }
+        if span_digest == SpanDigest::CompressedSha256 && table.points.len() != count {
+            return Err(TableError::Inconsistent("a span has no access point of its own"));
         }
         if reached.output != size {
             return Err(TableError::Inconsistent("the spans don't add up to the size"));
@@ -139,10 +150,12 @@ impl SpanTable {
 
     fn decode_point(&mut self, input: &mut Input<'_>, at: Reached) -> Result<Reached, TableError> {
         let in_offset = at.input.checked_add(input.number()?).ok_or(TableError::Range)?;
-        if in_offset > self.blob_size || (in_offset == at.input && !self.points.is_empty()) {
+        let skip = u32::try_from(input.number()?).map_err(|_| TableError::Range)?;
+        let before = self.points.last();
+        let is_new = before.is_none_or(|p| (p.in_offset, p.skip) < (in_offset, skip));
+        if in_offset > self.blob_size || !is_new {
             return Err(TableError::Inconsistent("the place of a point"));
         }
-        let skip = u32::try_from(input.number()?).map_err(|_| TableError::Range)?;
         let kind = input.byte()?;
         let mut next = Reached { input: in_offset, ..at };
         let start = match (self.codec, kind) {
@@ -208,6 +221,14 @@ fn codec_byte(codec: Codec) -> u8 {
         Codec::Plain => 0,
         Codec::Gzip => 1,
         Codec::Zstd => 2,
+    }
+}
+
+fn digest_byte(digest: SpanDigest) -> u8 {
+    match digest {
+        SpanDigest::Blake3 => 0,
+        SpanDigest::Sha256 => 1,
+        SpanDigest::CompressedSha256 => 2,
     }
 }
 

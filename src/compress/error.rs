@@ -25,6 +25,9 @@ pub enum DecodeError {
     /// The span table has no such span.
     #[error("the span table has no such span")]
     NoSuchSpan,
+    /// A span has more compressed bytes than are verified as a whole.
+    #[error("it has too many compressed bytes to be verified")]
+    InputTooLong,
     /// There is no memory for it.
     #[error("there is no memory for it")]
     OutOfMemory,
@@ -40,6 +43,7 @@ impl Classify for DecodeError {
                 Kind::ResourceExhausted
             }
             DecodeError::Gzip(InflateError::Refused { .. }) => Kind::Internal,
+            DecodeError::InputTooLong => Kind::ResourceExhausted,
             DecodeError::NoSuchSpan => Kind::OutOfRange,
             DecodeError::Gzip(InflateError::Broken(_))
             | DecodeError::Zstd(_)

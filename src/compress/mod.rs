@@ -41,7 +41,8 @@ pub use scan::{SPAN_SIZE, SPAN_SIZE_MAX, SPAN_SIZE_MIN, Scan, ScanError, ScanOpt
 pub use sniff::{SNIFF_LEN, sniff};
 pub use source::{SpanError, SpanSource};
 pub use start_trace::{StartTrace, TRACE_READS_MAX, TraceError, TracedRead};
-pub use table::{AccessPoint, Codec, Span, SpanTable, Start, Window};
+pub use table::{AccessPoint, Codec, Span, SpanDigest, SpanTable, Start, Window};
+pub use windows::pack_windows;
 
 #[cfg(test)]
 mod tests;

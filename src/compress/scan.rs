@@ -10,7 +10,9 @@ use super::cutter::{CutError, Cutter, Head, Segment, cut};
 use super::stream::Entry;
 use super::trace::{Block, Tracer};
 use super::windows::{GROUP_SIZE, Group};
-use super::{AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanTable, Start, Window, sniff};
+use super::{
+    AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanDigest, SpanTable, Start, Window, sniff,
+};
 
 /// The usual span size in bytes.
 pub const SPAN_SIZE: u32 = 256 << 10;
@@ -163,6 +165,7 @@ impl Indexer {
                 points: Vec::new(),
                 spans: Vec::new(),
                 windows_size: 0,
+                span_digest: SpanDigest::Blake3,
             },
             windows: Vec::new(),
             group: Group::new()?,

@@ -32,13 +32,13 @@ pub enum SpanError {
         source: DecodeError,
     },
     /// The decoded bytes are not those that were indexed.
-    #[error("span {span}: content digest is blake3:{found}, the index has blake3:{expected}")]
+    #[error("span {span}: content digest is {found}, the index has {expected}")]
     Mismatch {
         /// The span.
         span: u32,
-        /// Hex of the digest in the table.
+        /// The digest in the table, function and hex.
         expected: String,
-        /// Hex of the digest of the decoded bytes.
+        /// The digest of what was found, likewise.
         found: String,
     },
 }

@@ -257,6 +257,7 @@ mod tests {
                 .collect(),
             spans: (0..).zip(&places).map(span).collect(),
             windows_size: 0,
+            span_digest: crate::compress::SpanDigest::Blake3,
         }
     }
 

@@ -1,7 +1,8 @@
 //! # Invariants
 //!
 //! - spans cover the uncompressed stream from 0 to `size` without gaps or overlaps; none is empty.
-//! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0.
+//! - points are sorted by `out_offset` and by `in_offset`; the first is at output 0. Those at one
+//!   `in_offset` start at different places of what is decoded from there.
 //! - a point's `out_offset` is the start of a span, and no two points have the same.
 //! - the groups of windows lie one after the other, in the order of their points; a group's first
 //!   window is part 0, and each next one is the next part.
@@ -60,6 +61,18 @@ pub struct AccessPoint {
     pub start: Start,
 }
 
+/// What the digests of a table's spans are taken of, and by which function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpanDigest {
+    /// BLAKE3 of a span's uncompressed bytes: of tables that are made here.
+    Blake3,
+    /// SHA-256 of a span's uncompressed bytes: the chunk digests of eStargz and zstd:chunked.
+    Sha256,
+    /// SHA-256 of the compressed bytes that [`SpanTable::compressed_range`] says: the span digests
+    /// of SOCI. Every span has an access point of its own.
+    CompressedSha256,
+}
+
 /// A piece of the uncompressed stream that is verified and cached as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -69,7 +82,7 @@ pub struct Span {
     pub len: u32,
     /// The access point it belongs to, as a place in [`SpanTable::points`].
     pub point: u32,
-    /// BLAKE3 of its uncompressed bytes.
+    /// What vouches for it, as [`SpanTable::span_digest`] says.
     pub digest: [u8; 32],
 }
 
@@ -91,6 +104,14 @@ pub struct SpanTable {
     pub spans: Vec<Span>,
     /// The size of the packed windows in bytes; they are kept apart.
     pub windows_size: u64,
+    /// What the digests of the spans are taken of.
+    pub span_digest: SpanDigest,
+}
+
+/// The SHA-256 of `bytes`.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
 }
 
 impl SpanTable {
@@ -103,8 +124,37 @@ impl SpanTable {
             Start::Deflate { bits: 1.., .. } => 1,
             Start::Deflate { .. } | Start::Plain | Start::GzipMember | Start::ZstdFrame => 0,
         };
-        let end = self.points.get(span.point as usize + 1).map_or(self.blob_size, |p| p.in_offset);
-        Some(point.in_offset.saturating_sub(shared)..end)
+        Some(point.in_offset.saturating_sub(shared)..self.input_end(point))
+    }
+
+    /// Where in the blob the bytes end that decoding from `point` takes: at the next place where
+    /// decoding can start.
+    pub(super) fn input_end(&self, point: &AccessPoint) -> u64 {
+        let next = self.points.partition_point(|p| p.in_offset <= point.in_offset);
+        self.points.get(next).map_or(self.blob_size, |p| p.in_offset)
+    }
+
+    /// Whether the digests are of uncompressed bytes, so that they can be checked in a cache.
+    pub fn vouches_for_output(&self) -> bool {
+        !self.vouches_for_input()
+    }
+
+    /// Whether the digests are of compressed bytes, which are checked before they are decoded.
+    pub(super) fn vouches_for_input(&self) -> bool {
+        self.span_digest == SpanDigest::CompressedSha256 && self.codec != Codec::Plain
+    }
+
+    /// Whether `bytes`, uncompressed, are those of `span`; `None` where the table's digests say
+    /// nothing of uncompressed bytes.
+    pub fn vouches_for(&self, span: &Span, bytes: &[u8]) -> Option<bool> {
+        match (self.span_digest, self.codec) {
+            (SpanDigest::Blake3, _) => Some(blake3::hash(bytes) == span.digest),
+            // Of a plain blob, compressed and uncompressed bytes are the same.
+            (SpanDigest::Sha256, _) | (SpanDigest::CompressedSha256, Codec::Plain) => {
+                Some(sha256(bytes) == span.digest)
+            }
+            (SpanDigest::CompressedSha256, Codec::Gzip | Codec::Zstd) => None,
+        }
     }
 
     /// The largest distance in uncompressed bytes from an access point to the end of its last

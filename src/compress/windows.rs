@@ -17,8 +17,8 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use crate::sys::inflate::WINDOW_SIZE;
 
-use super::DecodeError;
 use super::leb128::{put, take};
+use super::{DecodeError, Window};
 
 /// How many windows are packed together at most.
 pub(super) const GROUP_SIZE: usize = 8;
@@ -89,6 +89,32 @@ impl Group {
         self.len = 0;
         Ok(())
     }
+}
+
+/// Packs `windows`, of which none is empty, and says where each is; what is not referred to of them
+/// need not be zeros.
+///
+/// # Errors
+///
+/// [`DecodeError::Window`] where there is no memory.
+pub fn pack_windows<'a>(
+    windows: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(Vec<u8>, Vec<Window>), DecodeError> {
+    let (mut packed, mut places) = (Vec::new(), Vec::new());
+    let mut group = Group::new()?;
+    let mut windows = windows.into_iter().peekable();
+    while let Some(window) = windows.next() {
+        group.add(window);
+        if group.len() < GROUP_SIZE && windows.peek().is_some() {
+            continue;
+        }
+        let (offset, parts) = (packed.len(), group.len());
+        group.pack(&mut packed)?;
+        let len = u32::try_from(packed.len() - offset).map_err(|_| no_memory())?;
+        let place = |part| Window { offset: offset as u64, len, part };
+        places.extend((0..).take(parts).map(place));
+    }
+    Ok((packed, places))
 }
 
 fn no_memory() -> DecodeError {

@@ -8,6 +8,7 @@ mod builder;
 mod error;
 mod fault;
 mod index;
+pub mod lazy;
 mod names;
 mod toc;
 

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::compress::{DecodeError, Span, SpanError, SpanSource};
 use crate::io::ReadAt;
 
+use super::digests::Digests;
 use super::flight::{Flights, Turn};
 use super::map::Map;
 use super::{Counters, LayerCache};
@@ -30,6 +31,8 @@ pub struct CachedLayer {
     far: Arc<dyn SpanSource>,
     cache: Weak<LayerCache>,
     data: File,
+    /// `None` where the span table vouches for uncompressed bytes.
+    digests: Option<Digests>,
     map: Map,
     /// For each span, the generation in which this process wrote it or checked its digest.
     checked: Vec<AtomicU32>,
@@ -74,15 +77,17 @@ impl CachedLayer {
         let data_path = dir.join("data");
         let existing = Map::open(&dir.join("map"), table)?;
         let data = OpenOptions::new().read(true).write(true).open(&data_path);
-        let (map, data) = match (existing, data) {
-            (Some(map), Ok(data)) if data.metadata()?.len() == table.size => (map, data),
+        let (map, data, new) = match (existing, data) {
+            (Some(map), Ok(data)) if data.metadata()?.len() == table.size => (map, data, false),
             _ => {
                 let data = tempfile::NamedTempFile::new_in(dir)?;
                 data.as_file().set_len(table.size)?;
                 let data = data.persist(&data_path)?;
-                (Map::create(&dir.join("map"), table, false)?, data)
+                (Map::create(&dir.join("map"), table, false)?, data, true)
             }
         };
+        let open_digests = || Digests::open(&dir.join("digests"), table.spans.len(), new);
+        let digests = if table.vouches_for_output() { None } else { Some(open_digests()?) };
         let on_disk = |&(i, _): &(u32, &Span)| map.state(i).1;
         let stored = (0..).zip(&table.spans).filter(on_disk).map(|(_, s)| u64::from(s.len)).sum();
         let words = |value| table.spans.iter().map(|_| AtomicU32::new(value)).collect();
@@ -99,6 +104,7 @@ impl CachedLayer {
             was_full: AtomicBool::new(false),
             far,
             data,
+            digests,
             map,
         })
     }
@@ -135,7 +141,8 @@ impl CachedLayer {
         if batch.is_empty() {
             return;
         }
-        if let Err(error) = self.data.sync_data() {
+        let digests = self.digests.as_ref().map_or(Ok(()), Digests::sync);
+        if let Err(error) = self.data.sync_data().and(digests) {
             // Not named by the map: after a restart these spans are fetched again.
             tracing::warn!(%error, "span cache: data could not be synced");
             return;
@@ -196,7 +203,7 @@ impl CachedLayer {
         if self.map.state(index).0 != generation {
             return None;
         }
-        if read.is_ok() && *blake3::hash(&bytes).as_bytes() == span.digest {
+        if read.is_ok() && self.is_right(index, &bytes) {
             self.checked[index as usize].store(generation, Ordering::Release);
             return Some(());
         }
@@ -207,6 +214,12 @@ impl CachedLayer {
         self.count(|c| &c.corrupt, 1);
         self.evict(index);
         None
+    }
+
+    /// Whether `bytes` are those of the span: by its table, or else by what was admitted.
+    fn is_right(&self, index: u32, bytes: &[u8]) -> bool {
+        let of_table = self.far.table().vouches_for(&self.span(index), bytes);
+        of_table.unwrap_or_else(|| self.digests.as_ref().is_some_and(|d| d.matches(index, bytes)))
     }
 
     /// Checks every span on disk now, and drops those that fail. Returns how many were good and
@@ -229,7 +242,9 @@ impl CachedLayer {
             return;
         }
         let (generation, _) = self.map.state(index);
-        if let Err(error) = self.data.write_all_at(bytes, span.out_offset) {
+        let noted = self.digests.as_ref().map_or(Ok(()), |digests| digests.put(index, bytes));
+        let written = noted.and_then(|()| self.data.write_all_at(bytes, span.out_offset));
+        if let Err(error) = written {
             self.pause(&error);
             return;
         }

@@ -7,6 +7,8 @@
 //! - `map`: one 32-bit word a span after a small header, shared by every process that has the layer
 //!   open. The lowest bit says that the span is on disk; the rest is a generation, which grows
 //!   whenever the span is evicted.
+//! - `digests`: BLAKE3 of each span as it was admitted, where the span table has digests of compressed
+//!   bytes only.
 //!
 //! # Invariants
 //!
@@ -18,6 +20,7 @@
 //!   as zeros, in this process or another.
 //! - No lock is held over I/O. Concurrent misses on one span share one fetch; errors are not kept.
 
+mod digests;
 mod evict;
 mod flight;
 mod ingest;

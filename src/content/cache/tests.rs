@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::compress::{AccessPoint, Codec, Span, SpanError, SpanSource, SpanTable, Start};
+use crate::compress::{
+    AccessPoint, Codec, Span, SpanDigest, SpanError, SpanSource, SpanTable, Start,
+};
 use crate::digest::Digest;
 use crate::io::ReadAt;
 
@@ -49,6 +51,7 @@ impl Far {
             points,
             spans,
             windows_size: 0,
+            span_digest: SpanDigest::Blake3,
         };
         Arc::new(Self { table, bytes, reads: AtomicU32::new(0), down: AtomicBool::new(false) })
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::{Device, FileType, LayerPath, Metadata, Timestamp, Xattr};
-use crate::compress::{AccessPoint, Codec, Span, SpanTable, Start, Window};
+use crate::compress::{AccessPoint, Codec, Span, SpanDigest, SpanTable, Start, Window};
 use crate::digest::{Algorithm, DiffId, Digest};
 use crate::layer::{Extent, Inode, Name, Target, Toc};
 
@@ -100,6 +100,7 @@ fn table() -> SpanTable {
         points,
         spans: vec![span(0, 1000), span(1000, 2000)],
         windows_size: 4,
+        span_digest: SpanDigest::Blake3,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Any bytes as a layer index file: refused, or read and written again to the same.
 
-use stratafs::compress::{Codec, SpanTable};
+use stratafs::compress::{Codec, SpanDigest, SpanTable};
 use stratafs::layer::LayerIndex;
 use stratafs::tree;
 
@@ -25,7 +25,15 @@ pub fn run(data: &[u8]) {
 
 fn empty_table() -> SpanTable {
     let (points, spans) = (Vec::new(), Vec::new());
-    SpanTable { codec: Codec::Plain, blob_size: 0, size: 0, points, spans, windows_size: 0 }
+    SpanTable {
+        codec: Codec::Plain,
+        blob_size: 0,
+        size: 0,
+        points,
+        spans,
+        windows_size: 0,
+        span_digest: SpanDigest::Blake3,
+    }
 }
 
 fn compressed(columns: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use stratafs::archive::{
     Device, Entry, EntryKind, Event, FileType, Metadata, TarParser, Timestamp,
 };
-use stratafs::compress::{Codec, SpanTable};
+use stratafs::compress::{Codec, SpanDigest, SpanTable};
 use stratafs::digest::{DiffId, Digest};
 use stratafs::layer::{Identity, LayerIndex, Origin, Toc, TocBuilder, TocError};
 use stratafs::tree;
@@ -91,6 +91,7 @@ fn check(toc: Toc) {
         points: Vec::new(),
         spans: Vec::new(),
         windows_size: 0,
+        span_digest: SpanDigest::Blake3,
     };
     let index = LayerIndex { identity, toc, table, windows: Vec::new() };
     let file = index.encode().expect("a TOC of this size can be written");
