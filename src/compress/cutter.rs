@@ -53,8 +53,9 @@ pub(super) struct Head {
 pub(super) struct Segment {
     /// The point at its start; `None`: the span goes on under the point before.
     pub(super) head: Option<Head>,
-    /// The compressed bytes; none for a plain blob, whose output they are.
-    pub(super) input: Vec<u8>,
+    /// Room for compressed bytes, of which the first `read` bytes are used.
+    input: Vec<u8>,
+    read: usize,
     /// Whether `input` starts at `head`.
     pub(super) whole: bool,
     /// Room for the longest span, of which the first `filled` bytes are used.
@@ -63,6 +64,26 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// The compressed bytes; none for a plain blob, whose output they are.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input[..self.read]
+    }
+
+    /// Appends compressed bytes.
+    fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.read += bytes.len();
+    }
+
+    /// Room for `len` more compressed bytes. It only grows, so that it is zeroed once.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let end = self.read + len;
+        if self.input.len() < end {
+            self.input.resize(end, 0);
+        }
+        &mut self.input[self.read..end]
+    }
+
     /// The uncompressed bytes.
     pub(super) fn output(&self) -> &[u8] {
         &self.output[..self.filled]
@@ -142,7 +163,7 @@ impl<'a> Cutter<'a> {
                 true => (Stop::Never, enough),
                 false => (Stop::AtBlocks, self.current.output.len()),
             };
-            let input = &self.current.input[self.decoded..];
+            let input = &self.current.input[self.decoded..self.current.read];
             let output = &mut self.current.output[self.current.filled..end];
             let step = stream
                 .step(input, output, stop)
@@ -171,7 +192,7 @@ impl<'a> Cutter<'a> {
 
     /// Where in the blob the decoder is.
     fn in_offset(&self) -> u64 {
-        self.read_offset - (self.current.input.len() - self.decoded) as u64
+        self.read_offset - (self.current.read - self.decoded) as u64
     }
 
     fn consumed(&mut self, n: usize) {
@@ -197,11 +218,10 @@ impl<'a> Cutter<'a> {
         }
         let left = self.blob.size().saturating_sub(self.read_offset);
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(READ_SIZE);
-        let start = self.current.input.len();
-        self.current.input.resize(start + want, 0);
         self.blob
-            .read_exact_at(&mut self.current.input[start..], self.read_offset)
+            .read_exact_at(self.current.room(want), self.read_offset)
             .map_err(|e| CutError::Read(self.read_offset, e))?;
+        self.current.read += want;
         self.read_offset += want as u64;
         Ok(want > 0)
     }
@@ -249,23 +269,24 @@ impl<'a> Cutter<'a> {
         if self.decoded == 0 {
             return Ok(());
         }
-        let rest = self.current.input.split_off(self.decoded);
+        let rest = self.current.input[self.decoded..self.current.read].to_vec();
+        let read = rest.len();
         let input = std::mem::replace(&mut self.current.input, rest);
-        self.decoded = 0;
+        let segment = Segment { input, read: self.decoded, ..Segment::default() };
+        (self.current.read, self.decoded) = (read, 0);
         self.current.whole = false;
-        let segment = Segment { input, ..Segment::default() };
         self.segments.send(segment).map_err(|_| CutError::Gone)
     }
 
     /// Ends the span and starts the next one at `head`.
     fn cut(&mut self, head: Option<Head>) -> Result<(), CutError> {
         let mut next = self.used.try_recv().unwrap_or_default();
-        next.input.clear();
-        next.input.extend_from_slice(&self.current.input[self.decoded..]);
+        next.read = 0;
+        next.put(&self.current.input[self.decoded..self.current.read]);
         next.head = head;
         next.whole = true;
         next.filled = 0;
-        self.current.input.truncate(self.decoded);
+        self.current.read = self.decoded;
         self.decoded = 0;
         let done = std::mem::replace(&mut self.current, next);
         self.make_room();

@@ -186,7 +186,7 @@ impl Indexer {
             self.take(&segment).map_err(|source| ScanError::Decode { offset: done, source })?;
             done += match self.table.codec {
                 Codec::Plain => segment.output().len() as u64,
-                Codec::Gzip | Codec::Zstd => segment.input.len() as u64,
+                Codec::Gzip | Codec::Zstd => segment.input().len() as u64,
             };
             if !segment.output().is_empty() {
                 sink(segment.output()).map_err(ScanError::Sink)?;
@@ -202,7 +202,7 @@ impl Indexer {
         let output = segment.output();
         self.blob.update(match self.table.codec {
             Codec::Plain => output,
-            Codec::Gzip | Codec::Zstd => &segment.input,
+            Codec::Gzip | Codec::Zstd => segment.input(),
         });
         if output.is_empty() {
             return Ok(());
@@ -234,7 +234,7 @@ impl Indexer {
                 let block = Block {
                     bits,
                     before: head.before,
-                    input: if segment.whole { &segment.input } else { &[] },
+                    input: if segment.whole { segment.input() } else { &[] },
                     output: segment.output(),
                     window: &self.window[self.window.len().saturating_sub(head.history)..],
                 };

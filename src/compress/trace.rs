@@ -15,8 +15,6 @@ use super::DecodeError;
 
 /// How many different marks there are: every change of a byte but none.
 const SYMBOLS: usize = 255;
-/// How many bytes are compared at once on the way to those that differ.
-const STRIDE: usize = 16;
 
 /// The start of the marks that begin with symbol `a`, in the sequence `0 | 0 1 | 0 2 | ... | 0 254
 /// | 1 | 1 2 | 1 3 | ...`.
@@ -124,7 +122,9 @@ impl Tracer {
         let mut trace = Trace { window: block.window, marks: &self.marks, kept: &mut self.kept };
         trace.keep(block.window.len() - 1);
         trace.follow(real, found);
-        if let (Some(real), Some(found)) = (real.last(), found.last()) {
+        if let (Some(real), Some(found)) = (real.last(), found.last())
+            && real != found
+        {
             trace.keep_all(*real, real ^ found);
         }
     }
@@ -155,40 +155,64 @@ impl Trace<'_> {
 
     /// Keeps the places of all neighbours of which both are marked.
     fn follow(&mut self, real: &[u8], found: &[u8]) {
-        // Of the byte before: itself, its mark, and where the one after it is in the window.
-        let (mut last_real, mut last_mark, mut next) = (0, 0, None);
-        for (real, found) in real.chunks(STRIDE).zip(found.chunks(STRIDE)) {
-            if real == found {
-                (last_mark, next) = (0, None);
-                continue;
-            }
-            for (real, found) in real.iter().zip(found) {
-                let mark = real ^ found;
-                next = self.step(next, (last_real, last_mark), (*real, mark));
-                (last_real, last_mark) = (*real, mark);
-            }
+        let mut at = 0;
+        while let Some(first) = first_marked(real, found, at) {
+            at = self.follow_marked(real, found, first);
         }
     }
 
-    /// Keeps the place of one pair of neighbours, each a real byte and its mark, and returns the
-    /// place after it. `next` is where the second one is if it goes on where the first one was.
-    fn step(&mut self, next: Option<usize>, first: (u8, u8), second: (u8, u8)) -> Option<usize> {
-        if second.1 == 0 {
-            return None;
+    /// As [`Trace::follow`] from the marked byte at `first` to the next one that is not; returns
+    /// where that is.
+    fn follow_marked(&mut self, real: &[u8], found: &[u8], first: usize) -> usize {
+        let mark = |i: usize| Some(real.get(i)? ^ found.get(i)?).filter(|mark| *mark != 0);
+        let mut at = first + 1;
+        let mut last = mark(first).unwrap_or(0);
+        while let Some(this) = mark(at) {
+            // The end of one match and the start of the next are neighbours by chance.
+            let place = place(last, this)
+                .filter(|i| self.window.get(*i..i + 2) == Some(&real[at - 1..=at]));
+            let run = place.map_or(0, |i| self.run(i + 2, &real[at + 1..], &found[at + 1..]));
+            if let Some(i) = place {
+                self.kept[i..i + 2 + run].copy_from_slice(&self.window[i..i + 2 + run]);
+            }
+            at += 1 + run;
+            last = mark(at - 1).unwrap_or(0);
         }
-        if let Some(i) = next.filter(|i| self.marks.get(*i) == Some(&second.1)) {
-            self.keep(i);
-            return Some(i + 1);
-        }
-        let i = place(first.1, second.1)?;
-        // The end of one match and the start of the next are neighbours by chance.
-        if self.window.get(i..i + 2) != Some(&[first.0, second.0]) {
-            return None;
-        }
-        self.keep(i);
-        self.keep(i + 1);
-        Some(i + 2)
+        at
     }
+
+    /// How many bytes go on as the window does from `place` on.
+    fn run(&self, place: usize, real: &[u8], found: &[u8]) -> usize {
+        let marks = self.marks[..self.window.len()].get(place..).unwrap_or_default();
+        let mut len = 0;
+        while let (Some(real), Some(found), Some(marks)) =
+            (word(real, len), word(found, len), word(marks, len))
+        {
+            let differ = real ^ found ^ marks;
+            if differ != 0 {
+                return len + differ.trailing_zeros() as usize / 8;
+            }
+            len += size_of::<u64>();
+        }
+        let rest = real.iter().zip(found).zip(marks).skip(len);
+        len + rest.take_while(|((real, found), mark)| *real ^ *found == **mark).count()
+    }
+}
+
+/// Where the first byte from `at` on is that is marked.
+fn first_marked(real: &[u8], found: &[u8], mut at: usize) -> Option<usize> {
+    while let (Some(a), Some(b)) = (word(real, at), word(found, at)) {
+        if a != b {
+            return Some(at + (a ^ b).trailing_zeros() as usize / 8);
+        }
+        at += size_of::<u64>();
+    }
+    (at..real.len()).find(|i| real[*i] != found[*i])
+}
+
+/// The eight bytes from `at` on, the first one lowest.
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
