@@ -6,6 +6,7 @@
 //! index/<digest>.toc          TOC and access points of one layer
 //! trees/<chain>.tree          the merged tree of a chain
 //! trees/<diff-id>.layer.tree  one layer alone
+//! trees/<chain>.erofs         the tree as an EROFS image, made when it is first mounted as such
 //! cache/<digest>/             uncompressed spans
 //! ```
 //!
@@ -22,6 +23,7 @@ pub use error::Error;
 pub use store::{Lazy, Store};
 pub use unpack::{UnpackError, UnpackOptions, unpack};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::content::Descriptor;
@@ -36,6 +38,8 @@ pub struct Chain {
     pub chain_id: ChainId,
     /// What a container sees.
     pub tree: Arc<Tree>,
+    /// Where the EROFS image of the tree is, or is to be made.
+    pub erofs: PathBuf,
     /// The layers, bottom first.
     pub layers: Vec<Layer>,
 }

@@ -155,7 +155,8 @@ impl Store {
         for (number, (layer, (raw, index))) in (0..).zip(parts) {
             layers.push(self.layer(provider, number, layer, raw, index)?);
         }
-        Ok(Chain { chain_id, tree: Arc::new(ready.tree), layers })
+        let erofs = self.erofs_path(&chain_id);
+        Ok(Chain { chain_id, tree: Arc::new(ready.tree), erofs, layers })
     }
 
     /// Whether the layer of `descriptor` is read lazily, and why.
@@ -301,6 +302,16 @@ impl Store {
 
     pub(super) fn chain_path(&self, chain_id: &ChainId) -> PathBuf {
         self.tree_path(chain_id.digest(), "tree")
+    }
+
+    /// Where EROFS images of trees are, for [`crate::erofs::probe`] to find out whether they can be
+    /// mounted.
+    pub fn erofs_dir(&self) -> PathBuf {
+        self.root.join("trees")
+    }
+
+    fn erofs_path(&self, chain_id: &ChainId) -> PathBuf {
+        self.tree_path(chain_id.digest(), "erofs")
     }
 
     pub(super) fn layer_path(&self, diff_id: &DiffId) -> PathBuf {

@@ -41,6 +41,21 @@ pub(crate) struct Global {
     /// Show no progress bars
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// How images are mounted: as EROFS, by FUSE alone, or as EROFS where the kernel can [default:
+    /// auto, or $STRATAFS_MODE]
+    #[arg(long, global = true, value_name = "MODE", value_enum)]
+    pub(crate) mode: Option<ModeName>,
+}
+
+/// How images are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// As EROFS where that can be done, else by FUSE.
+    Auto,
+    /// As EROFS, or not at all.
+    Erofs,
+    /// By FUSE alone.
+    Fuse,
 }
 
 /// What to do.

@@ -1,7 +1,10 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::args::Global;
+use clap::ValueEnum;
+
+use super::args::{Global, ModeName};
+use crate::erofs::Mode;
 
 /// What holds for one run of the program: the arguments, with the environment and the defaults
 /// filled in.
@@ -19,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) progress: bool,
     /// The log level.
     pub(crate) log: String,
+    /// How images are mounted.
+    pub(crate) mode: ModeName,
 }
 
 impl Config {
@@ -39,6 +44,7 @@ impl Config {
             platform: global.platform.clone(),
             progress: !global.no_progress && !global.json,
             log: global.log.clone(),
+            mode: global.mode.or_else(mode_variable).unwrap_or(ModeName::Auto),
         }
     }
 }
@@ -50,6 +56,28 @@ fn absolute(path: PathBuf) -> PathBuf {
 
 fn path_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// What is no name of a mode counts as none.
+fn mode_variable() -> Option<ModeName> {
+    ModeName::from_str(env::var("STRATAFS_MODE").ok()?.trim(), true).ok()
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Auto => Mode::Auto,
+            ModeName::Erofs => Mode::Erofs,
+            ModeName::Fuse => Mode::Fuse,
+        }
+    }
+}
+
+impl ModeName {
+    /// As it is typed.
+    pub(crate) fn text(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 fn is_root() -> bool {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::erofs::Choice;
+
 use super::args::ImageArgs;
 use super::failure::Failure;
 use super::output::{Output, human_size};
@@ -19,6 +21,7 @@ struct Inspected {
     chain_id: Option<String>,
     layers: Vec<LayerShown>,
     compressed: u64,
+    mount: Choice,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +64,7 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
         created: image.config.created.clone(),
         chain_id: image.chain_id().map(ToString::to_string),
         compressed: layers.iter().map(|l| l.size).sum(),
+        mount: wire.mount_choice()?,
         layers,
     };
     out.show(&shown, text)
@@ -77,6 +81,7 @@ fn text(shown: &Inspected) -> String {
     line("created", shown.created.as_deref().unwrap_or("unknown"));
     line("chain ID", shown.chain_id.as_deref().unwrap_or("none"));
     line("size", &format!("{} in {} layers", human_size(shown.compressed), shown.layers.len()));
+    line("mount", &format!("by {}: {}", shown.mount.way.name(), shown.mount.why));
     for layer in &shown.layers {
         let _infallible = writeln!(
             text,

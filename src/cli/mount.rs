@@ -31,6 +31,7 @@ fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
         target: args.target.clone(),
         upper: args.rw.clone(),
         run_root: wire.config().run_root.clone(),
+        mode: wire.config().mode.into(),
     }
 }
 
@@ -76,7 +77,7 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     let config = wire.config();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--root").arg(&config.root).arg("--run-root").arg(&config.run_root);
-    command.args(["--log", &config.log, "--no-progress"]);
+    command.args(["--log", &config.log, "--no-progress", "--mode", &config.mode.text()]);
     if let Some(platform) = &config.platform {
         command.args(["--platform", platform]);
     }
@@ -164,7 +165,8 @@ pub(crate) fn list(wire: &Wire, out: Output) -> Result<(), Failure> {
         for record in records {
             let state = if record.is_served() { "" } else { " (its server is gone: umount it)" };
             let target = record.target.display();
-            text.push_str(&format!("{target}  {}{state}\n", record.image));
+            let mode = record.mode.name();
+            text.push_str(&format!("{target}  {} ({mode}){state}\n", record.image));
         }
         text
     })

@@ -38,6 +38,7 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
             target: bundle.dir.join("rootfs"),
             upper: (!args.read_only).then(|| bundle.dir.join("upper")),
             run_root: wire.config().run_root.clone(),
+            mode: wire.config().mode.into(),
         },
     )?;
     let state = wire.config().run_root.join("runtime");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::chain::{self, Chain, Store};
 use crate::content::{Provider, registry};
 use crate::digest::{ChainId, DiffId};
+use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
 use crate::image::{self, Image, Source};
@@ -103,6 +104,11 @@ impl Wire {
                 .hint("the image has changed since its layers were registered: register it again")
         })?;
         Ok(self.store()?.chain(&found.provider, &image, &self.progress())?)
+    }
+
+    /// Which way this process would mount images, and why.
+    pub(crate) fn mount_choice(&self) -> Result<erofs::Choice, Failure> {
+        Ok(erofs::Choice::of(self.config.mode.into(), &self.store()?.erofs_dir())?)
     }
 
     fn progress(&self) -> Progress {

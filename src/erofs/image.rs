@@ -30,6 +30,22 @@ pub enum DataPath {
 }
 
 impl Image {
+    /// The whole and undamaged image of `tree` in the file `path`, written where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::create`].
+    pub fn ready(tree: &Tree, path: &Path) -> Result<Self, Error> {
+        let found = Self::open(tree, path).and_then(|image| image.verify().map(|()| image));
+        match found {
+            Err(Error::Stale { .. }) => Self::create(tree, path),
+            Err(Error::Io { ref source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::create(tree, path)
+            }
+            found => found,
+        }
+    }
+
     /// Writes the image of `tree` as the file `path`, atomically.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::tree::{Layer, Tree, merge};
 
 use super::error::Error;
 use super::image::{DataPath, Image};
+use super::write::write;
 
 const NAME: &str = "probe";
 const CONTENT: &[u8] = b"read through a chunk index of a device";
@@ -22,7 +23,11 @@ pub fn probe(dir: &Path) -> Result<(), Error> {
     let failed = |source| Error::Io { path: dir.to_owned(), source };
     let folder = tempfile::Builder::new().prefix(".probe.").tempdir_in(dir).map_err(failed)?;
     let (image, blob) = (folder.path().join("image"), folder.path().join("blob"));
-    let image = Image::create(&tiny_tree()?, &image)?;
+    // Not by `Image::create`: nobody will need it after a crash.
+    let tree = tiny_tree()?;
+    let mut file = std::fs::File::create(&image).map_err(failed)?;
+    write(&tree, &mut file)?;
+    let image = Image::open(&tree, &image)?;
     let mut block = CONTENT.to_vec();
     block.resize(4096, 0);
     std::fs::write(&blob, block).map_err(failed)?;

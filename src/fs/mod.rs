@@ -8,6 +8,8 @@
 //! ```text
 //! chains/<chain-id>/...      a chain of layers, merged
 //! layers/<diff-id>/...       one layer alone, whiteouts visible as files
+//! blobs/<chain-id>           the virtual blob of a chain: the content of all its files, each at a
+//!                            multiple of 4 KiB, for an EROFS image of the chain to point into
 //! ```
 //!
 //! # Invariants
@@ -24,6 +26,7 @@
 //! Calls take the table of the moment without a lock. Nothing is locked over I/O.
 
 mod attr;
+mod blob;
 mod error;
 mod filesystem;
 mod node;

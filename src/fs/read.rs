@@ -34,7 +34,7 @@ impl Source {
 }
 
 /// A part of a read.
-enum Part<'a> {
+pub(super) enum Part<'a> {
     /// Bytes that no layer has.
     Hole(&'a mut [u8]),
     /// Bytes of a layer.
@@ -95,10 +95,24 @@ impl MountedTree {
         buf: &mut [u8],
         each: &mut dyn FnMut(Part<'_>) -> Result<bool, Error>,
     ) -> Result<usize, Error> {
-        let size = self.file_size(node)?;
-        let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = buf.len().min(left);
-        let mut rest = &mut buf[..wanted];
+        if node.is_blob() {
+            return self.blob_parts(node, offset, buf, each);
+        }
+        let wanted = clip(self.file_size(node)?.saturating_sub(offset), buf.len());
+        self.file_parts(node, offset, &mut buf[..wanted], each)?;
+        Ok(wanted)
+    }
+
+    /// Cuts the read of `buf`, which ends within the file, at `offset` into parts and gives them
+    /// to `each`. Says whether `each` took all of them.
+    pub(super) fn file_parts(
+        &self,
+        node: NodeId,
+        offset: u64,
+        buf: &mut [u8],
+        each: &mut dyn FnMut(Part<'_>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let mut rest = buf;
         let mut at = offset;
         let extents = self.tree.extents(node.ino(), offset);
         for extent in extents.map_err(|e| tree_error(node, e))? {
@@ -110,7 +124,7 @@ impl MountedTree {
             let (gap, tail) = rest.split_at_mut(hole);
             at += hole as u64;
             if !gap.is_empty() && !each(Part::Hole(gap))? {
-                return Ok(wanted);
+                return Ok(false);
             }
             // An extent that starts before the read: skip what lies before.
             let skip = at.saturating_sub(extent.file_offset);
@@ -120,14 +134,11 @@ impl MountedTree {
             let part = Part::Data { buf, layer: extent.layer.into(), offset };
             at += data as u64;
             if data > 0 && !each(part)? {
-                return Ok(wanted);
+                return Ok(false);
             }
             rest = tail;
         }
-        if !rest.is_empty() {
-            each(Part::Hole(rest))?;
-        }
-        Ok(wanted)
+        if rest.is_empty() { Ok(true) } else { each(Part::Hole(rest)) }
     }
 
     pub(super) fn seek(&self, node: NodeId, offset: i64, whence: i32) -> Result<i64, Error> {
@@ -136,6 +147,11 @@ impl MountedTree {
         let from = u64::try_from(offset).map_err(|_| nothing(0))?;
         if from >= size {
             return Err(nothing(from));
+        }
+        if node.is_blob() {
+            // Its gaps are small; where they are tells nobody anything.
+            let found = if whence == libc::SEEK_HOLE { size } else { from };
+            return i64::try_from(found).map_err(|_| nothing(from));
         }
         let mut at = from;
         let mut data = None;
@@ -157,9 +173,12 @@ impl MountedTree {
     }
 
     fn file_size(&self, node: NodeId) -> Result<u64, Error> {
-        let attr = self.getattr(node)?;
-        match attr.file_type {
-            FileType::Regular => Ok(attr.size),
+        if node.is_blob() {
+            return Ok(self.blob_size());
+        }
+        let found = self.tree.node(node.ino()).map_err(|e| tree_error(node, e))?;
+        match found.file_type {
+            FileType::Regular => Ok(found.size),
             FileType::Directory => Err(Error::IsADirectory(node)),
             FileType::Symlink | FileType::CharDevice | FileType::BlockDevice | FileType::Fifo => {
                 Err(Error::WrongType(node))
@@ -191,7 +210,7 @@ impl MountedTree {
 }
 
 /// `n`, or `max` where it is more.
-fn clip(n: u64, max: usize) -> usize {
+pub(super) fn clip(n: u64, max: usize) -> usize {
     usize::try_from(n).map_or(max, |n| n.min(max))
 }
 

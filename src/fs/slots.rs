@@ -41,6 +41,14 @@ impl SlotName {
         format!("{folder}/{}", self.file_name())
     }
 
+    /// The path of its virtual blob below the virtual root; `None` for what has none there.
+    pub fn blob_path(&self) -> Option<String> {
+        match self {
+            SlotName::Chain(_) => Some(format!("blobs/{}", self.file_name())),
+            SlotName::Layer(_) => None,
+        }
+    }
+
     pub(super) fn file_name(&self) -> String {
         let digest: &Digest = match self {
             SlotName::Chain(id) => id.digest(),

@@ -21,6 +21,9 @@ pub(super) fn failed(node: NodeId, e: tree::Error) -> Error {
 
 impl MountedTree {
     pub(super) fn getattr(&self, node: NodeId) -> Result<Attr, Error> {
+        if node.is_blob() {
+            return Ok(self.blob_attr(node));
+        }
         let found = self.tree.node(node.ino()).map_err(|e| failed(node, e))?;
         Ok(Attr {
             node,
@@ -49,6 +52,9 @@ impl MountedTree {
     }
 
     pub(super) fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<Attr>, Error> {
+        if parent.is_blob() && name != b"." {
+            return Err(Error::NotADirectory(parent));
+        }
         let ino = match name {
             b"." => Some(parent.ino()),
             b".." => Some(self.tree.parent(parent.ino()).map_err(|e| failed(parent, e))?),
@@ -63,6 +69,9 @@ impl MountedTree {
         position: u64,
         sink: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<(), Error> {
+        if dir.is_blob() {
+            return Err(Error::NotADirectory(dir));
+        }
         let node = |ino| NodeId::new(dir.slot(), ino);
         let mut dot = |name: &[u8], ino, next| {
             sink(&DirEntry { name, node: node(ino), file_type: FileType::Directory, next })
@@ -86,12 +95,15 @@ impl MountedTree {
     }
 
     pub(super) fn readlink(&self, node: NodeId) -> Result<Vec<u8>, Error> {
+        if node.is_blob() {
+            return Err(Error::WrongType(node));
+        }
         let target = self.tree.link_target(node.ino()).map_err(|e| failed(node, e))?;
         Ok(target.to_vec())
     }
 
     pub(super) fn getxattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, Error> {
-        if !self.tree.summary().has_xattrs {
+        if !self.tree.summary().has_xattrs || node.is_blob() {
             return Err(Error::NoData(node));
         }
         let value = self.tree.xattr(node.ino(), name).map_err(|e| failed(node, e))?;
@@ -100,7 +112,7 @@ impl MountedTree {
 
     pub(super) fn listxattr(&self, node: NodeId) -> Result<Vec<u8>, Error> {
         let mut names = Vec::new();
-        if !self.tree.summary().has_xattrs {
+        if !self.tree.summary().has_xattrs || node.is_blob() {
             return Ok(names);
         }
         for xattr in self.tree.xattrs(node.ino()).map_err(|e| failed(node, e))? {

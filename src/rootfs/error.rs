@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::error::{Classify, Kind};
-use crate::{fs, fuse};
+use crate::{erofs, fs, fuse};
 
 /// Why a root filesystem could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,12 @@ pub enum Error {
     /// The FUSE filesystem could not be mounted, served or unmounted.
     #[error(transparent)]
     Fuse(#[from] fuse::Error),
+    /// The tree could not be mounted as EROFS, which was asked for.
+    #[error("{source}: {}", root_cause(.source))]
+    Erofs {
+        /// Why.
+        source: erofs::Error,
+    },
     /// A tree could not be shown.
     #[error("chain {chain_id}: {source}")]
     Tree {
@@ -68,6 +74,17 @@ pub enum Error {
     },
 }
 
+/// What is below the error in words; an EROFS error names only the file.
+fn root_cause(e: &erofs::Error) -> String {
+    let mut cause = std::error::Error::source(e);
+    let mut text = String::new();
+    while let Some(e) = cause {
+        text = e.to_string();
+        cause = e.source();
+    }
+    text
+}
+
 impl Error {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Error::Io { path: path.to_owned(), source }
@@ -85,6 +102,7 @@ impl Classify for Error {
             Error::NotMounted { .. } => Kind::NotFound,
             Error::Mount { source, .. } => Kind::of_io(&io::Error::from(*source)),
             Error::Fuse(source) => source.kind(),
+            Error::Erofs { source } => source.kind(),
             Error::Tree { source, .. } => source.kind(),
             Error::Io { source, .. } => Kind::of_io(source),
             Error::StillServed { .. } => Kind::DeadlineExceeded,

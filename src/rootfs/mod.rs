@@ -1,14 +1,18 @@
-//! An image's root filesystem at a folder: the FUSE mount of its tree, and what stands on it.
+//! An image's root filesystem at a folder: the mounts of its tree, and what stands on them.
 //!
 //! # Layout
 //!
 //! ```text
 //! RUN/mounts/<id>.json       the record of a mount, for whoever unmounts it
-//! RUN/mnt/<id>/              its FUSE filesystem: chains/<chain-id>/, layers/<diff-id>/
+//! RUN/mnt/<id>/              its FUSE filesystem: chains/<chain-id>/, layers/<diff-id>/,
+//!                            blobs/<chain-id>
+//! RUN/erofs/<id>/            the same as chains/<chain-id>: the chain's EROFS image, with its data
+//!                            from blobs/<chain-id>
 //! ```
 //!
-//! The folder that the user names shows `chains/<chain-id>` by a bind mount or, where it is
-//! writable, is kernel overlayfs over it. RUN is open to its owner only, so that setuid programs
+//! The folder that the user names shows the EROFS mount or, where the kernel cannot do that or the
+//! tree cannot be an EROFS image, `chains/<chain-id>`; by a bind mount or, where it is writable, by
+//! kernel overlayfs over it. Both show the same tree. RUN is open to its owner only, so that setuid programs
 //! of an image are reached through the user's folder alone. A user without rights gets the FUSE
 //! filesystem itself at the folder, without `layers/`.
 //!
@@ -17,8 +21,10 @@
 //! - a record is written before anything is mounted and removed after all is unmounted: what a
 //!   dead process leaves is found and can be unmounted.
 //! - mounting that fails half-way undoes what it did.
+//! - what stands on something is unmounted before it: target, EROFS, FUSE.
 
 mod error;
+mod lower;
 mod overlay;
 mod record;
 
@@ -32,8 +38,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
+use crate::erofs::{Mode, Way};
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse;
+
+use lower::Lower;
 
 /// How long the process that serves a mount may take to end after it was unmounted.
 const END: Duration = Duration::from_secs(30);
@@ -49,6 +58,8 @@ pub struct Options {
     pub upper: Option<PathBuf>,
     /// The folder of live mounts.
     pub run_root: PathBuf,
+    /// Which way to show the tree; without rights it is always FUSE.
+    pub mode: Mode,
 }
 
 /// A mounted root filesystem, served by this process. Dropping it unmounts.
@@ -73,6 +84,7 @@ impl Rootfs {
         let privileged = rustix::process::geteuid().is_root();
         let fuse_dir =
             if privileged { options.run_root.join("mnt").join(&id) } else { target.clone() };
+        let erofs = privileged.then(|| options.run_root.join("erofs").join(&id));
         let record = Record {
             id,
             pid,
@@ -81,6 +93,9 @@ impl Rootfs {
             chain_id: chain.chain_id.to_string(),
             target,
             fuse: fuse_dir,
+            erofs,
+            mode: Way::Fuse,
+            why: "only root may mount EROFS".to_owned(),
             upper: options.upper.clone(),
         };
         records.save(&record)?;
@@ -88,7 +103,7 @@ impl Rootfs {
         let mut rootfs = Self { fuse: None, record, records };
         rootfs.mount_fuse(chain, privileged)?;
         if privileged {
-            rootfs.mount_target(chain)?;
+            rootfs.mount_target(chain, options.mode)?;
         }
         Ok(rootfs)
     }
@@ -109,12 +124,17 @@ impl Rootfs {
         Ok(())
     }
 
-    fn mount_target(&self, chain: &Chain) -> Result<(), Error> {
-        let lower = self.record.fuse.join(SlotName::Chain(chain.chain_id.clone()).path());
+    fn mount_target(&mut self, chain: &Chain, mode: Mode) -> Result<(), Error> {
+        let Some(erofs) = self.record.erofs.clone() else { return Ok(()) };
+        let lower = Lower::mount(chain, mode, &self.record.fuse, &erofs)?;
+        self.record.mode = lower.choice.way;
+        self.record.why = lower.choice.why;
+        self.record.erofs = Some(erofs).filter(|_| lower.choice.way == Way::Erofs);
         match &self.record.upper {
-            None => overlay::bind(&lower, &self.record.target),
-            Some(upper) => overlay::overlay(&lower, upper, &self.record.target),
+            None => overlay::bind(&lower.path, &self.record.target)?,
+            Some(upper) => overlay::overlay(&lower.path, upper, &self.record.target)?,
         }
+        self.records.save(&self.record)
     }
 
     /// The record of this mount.
@@ -156,6 +176,10 @@ impl Rootfs {
                 self.fuse = Some(mounted);
                 return Err(e);
             }
+            if let Some(erofs) = &self.record.erofs {
+                // Only others than those of the target can use it now: for them it goes on.
+                lower::unmount(erofs, true)?;
+            }
             mounted.unmount()?;
         }
         forget(&self.records, &self.record)
@@ -192,6 +216,9 @@ pub fn unmount(run_root: &Path, target: &Path, lazy: bool) -> Result<(), Error> 
 fn unmount_record(records: &Records, record: &Record, lazy: bool) -> Result<(), Error> {
     if record.fuse != record.target {
         overlay::unmount(&record.target, lazy)?;
+    }
+    if let Some(erofs) = &record.erofs {
+        lower::unmount(erofs, true)?;
     }
     match fuse::unmount(&record.fuse) {
         // A folder that is gone was unmounted, and removed, before.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::erofs::Way;
 
 /// What is known of a live mount, as a file in the run folder: enough to unmount it from another
 /// process, and to find what a dead process left.
@@ -23,8 +24,17 @@ pub struct Record {
     pub chain_id: String,
     /// The folder it is mounted on.
     pub target: PathBuf,
-    /// The folder of the FUSE filesystem below, with `chains/` and `layers/`.
+    /// The folder of the FUSE filesystem below, with `chains/`, `layers/` and `blobs/`.
     pub fuse: PathBuf,
+    /// Where the image is mounted as EROFS, if it is.
+    #[serde(default)]
+    pub erofs: Option<PathBuf>,
+    /// Which way it is shown.
+    #[serde(default)]
+    pub mode: Way,
+    /// Why it is shown that way.
+    #[serde(default)]
+    pub why: String,
     /// The folder that takes changes, where it is writable.
     pub upper: Option<PathBuf>,
 }
@@ -156,6 +166,9 @@ mod tests {
             chain_id: "sha256:00".into(),
             target: PathBuf::from("/mnt").join(id),
             fuse: PathBuf::from("/run").join(id),
+            erofs: None,
+            mode: Way::Fuse,
+            why: String::new(),
             upper: None,
         }
     }

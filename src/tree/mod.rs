@@ -57,7 +57,7 @@ pub use merged::Merged;
 pub use raw::raw;
 pub use record::Layer;
 pub use resolve::{MAX_LINKS, Place};
-pub use segment::Segment;
+pub use segment::{Segment, Segments};
 pub use tree_file::{Node, ROOT, Summary, Tree};
 pub use xattrs::Xattrs;
 

@@ -1,5 +1,8 @@
 //! EROFS images as the kernel and erofs-utils see them, at sizes that real images have.
 
+mod served;
+mod takeover;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -64,7 +67,11 @@ fn write_blob(tree: &Tree, layers: &[Vec<u8>], path: &Path) {
 }
 
 fn fsck(image: &Path) {
-    let device = format!("--device={}", image.with_file_name("blob").display());
+    fsck_with(image, &image.with_file_name("blob"));
+}
+
+fn fsck_with(image: &Path, blob: &Path) {
+    let device = format!("--device={}", blob.display());
     let output = Command::new("fsck.erofs").arg(&device).arg(image).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -17,7 +17,7 @@ mod readlink;
 mod rootless;
 mod session;
 mod statfs;
-mod takeover;
+pub mod takeover;
 mod write;
 mod xattr;
 

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use stratafs::digest::{ChainId, Digest};
-use stratafs::fs::{Filesystem, SlotName};
+use stratafs::fs::{Filesystem, MountedTree, SlotName};
 use stratafs::fuse::{self, Handover, Options};
 use stratafs::io::ReadAt;
 
@@ -23,28 +23,32 @@ use crate::fixture::{self, Layer, noise};
 use crate::readers::Slow;
 use crate::watchdog::{Watchdog, wait_until};
 
-const SLOT: u32 = 5;
-const BIG: usize = 2 << 20;
-const FILES: usize = 400;
+pub const SLOT: u32 = 5;
+pub const BIG: usize = 2 << 20;
+pub const FILES: usize = 400;
 
-fn name() -> SlotName {
+pub fn name() -> SlotName {
     SlotName::Chain(ChainId::new(Digest::sha256(b"chain")))
 }
 
-fn small(n: usize) -> Vec<u8> {
+pub fn small(n: usize) -> Vec<u8> {
     noise(40_000)[n * 50..n * 70].to_vec()
 }
 
 /// What every server shows: reads take long enough to be under way when it dies.
-fn filesystem() -> Filesystem {
+pub fn tree() -> MountedTree {
     let mut layer = Layer::new().file("big", 0o644, &noise(BIG)).xattr("user.x", b"value");
     for n in 0..FILES {
         layer = layer.file(&format!("d{}/{n}", n % 10), 0o644, &small(n));
     }
     let slow =
         |data| -> Arc<dyn ReadAt> { Arc::new(Slow { data, delay: Duration::from_millis(2) }) };
+    fixture::with_readers(vec![layer], slow)
+}
+
+fn filesystem() -> Filesystem {
     let fs = Filesystem::new();
-    fs.attach_at(SLOT, &name(), fixture::with_readers(vec![layer], slow)).unwrap();
+    fs.attach_at(SLOT, &name(), tree()).unwrap();
     fs
 }
 
@@ -71,7 +75,7 @@ fn server() {
     mounted.wait(Duration::from_secs(120)).unwrap();
 }
 
-struct Holder {
+pub struct Holder {
     dir: PathBuf,
     listener: UnixListener,
     server: Option<Child>,
@@ -79,12 +83,12 @@ struct Holder {
 }
 
 impl Holder {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let listener = UnixListener::bind(dir.join("socket")).unwrap();
         Self { dir: dir.to_owned(), listener, server: None, handover: None }
     }
 
-    fn start_server(&mut self) {
+    pub fn start_server(&mut self) {
         drop(self.start(false));
     }
 
@@ -108,8 +112,18 @@ impl Holder {
         socket
     }
 
+    /// Lets the connection end with its server.
+    pub fn let_go(&mut self) {
+        self.handover = None;
+    }
+
+    /// Waits for the server to end with its mount.
+    pub fn wait_for_server(&mut self) {
+        assert!(self.server.take().unwrap().wait().unwrap().success());
+    }
+
     /// `kill -9`.
-    fn kill_server(&mut self) {
+    pub fn kill_server(&mut self) {
         let mut server = self.server.take().unwrap();
         server.kill().unwrap();
         server.wait().unwrap();

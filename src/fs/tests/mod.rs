@@ -4,6 +4,7 @@ use super::*;
 use crate::archive::FileType;
 use crate::digest::{ChainId, Digest};
 
+mod blob;
 mod properties;
 mod virtual_root;
 

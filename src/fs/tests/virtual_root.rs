@@ -10,7 +10,7 @@ fn trees_are_shown_by_name_and_hidden_again() {
     let a = fs.attach(&chain(1), tree_with("one")).unwrap();
     let b = fs.attach(&layer, tree_with("two")).unwrap();
     assert_eq!((a, b), (1, 2));
-    assert_eq!(names(&list(&fs, NodeId::ROOT, 0, 1)), [".", "..", "chains", "layers"]);
+    assert_eq!(names(&list(&fs, NodeId::ROOT, 0, 1)), [".", "..", "chains", "layers", "blobs"]);
     let found = fs.lookup(node(&fs, "layers"), &layer.path().as_bytes()[7..]).unwrap();
     assert_eq!(found.value.unwrap().node, NodeId::new(b, 1));
     assert_eq!(found.validity, Validity::Volatile);

@@ -1,0 +1,74 @@
+//! The read-only tree that a rootfs is: as EROFS where that can be done, else by FUSE.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::{Error, overlay};
+use crate::chain::Chain;
+use crate::erofs::{self, Choice, DataPath, Image, Mode, Way};
+use crate::fs::SlotName;
+
+/// The tree, and which way it is shown.
+pub(super) struct Lower {
+    pub(super) path: PathBuf,
+    pub(super) choice: Choice,
+}
+
+impl Lower {
+    /// Shows `chain`, which the FUSE filesystem at `fuse` serves, in the folder `erofs` or else
+    /// where it is in `fuse`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Erofs`] where `mode` is [`Mode::Erofs`] and it cannot be done.
+    pub(super) fn mount(
+        chain: &Chain,
+        mode: Mode,
+        fuse: &Path,
+        erofs: &Path,
+    ) -> Result<Self, Error> {
+        let name = SlotName::Chain(chain.chain_id.clone());
+        let by_fuse = |choice| Self { path: fuse.join(name.path()), choice };
+        let Some(blob) = name.blob_path().filter(|_| mode != Mode::Fuse) else {
+            return Ok(by_fuse(Choice::asked_for(Way::Fuse)));
+        };
+        let path = erofs.to_owned();
+        // The mount itself shows whether it can be done: nothing is probed before.
+        match (mount_erofs(chain, &fuse.join(blob), erofs), mode) {
+            (Ok(()), Mode::Erofs) => Ok(Self { path, choice: Choice::asked_for(Way::Erofs) }),
+            (Ok(()), Mode::Auto | Mode::Fuse) => Ok(Self { path, choice: Choice::possible() }),
+            (Err(source), Mode::Erofs) => Err(Error::Erofs { source }),
+            (Err(e), Mode::Auto | Mode::Fuse) => {
+                let choice = Choice::not_possible(&e);
+                tracing::info!(chain = %chain.chain_id, why = %choice.why, "shown by FUSE");
+                Ok(by_fuse(choice))
+            }
+        }
+    }
+}
+
+fn mount_erofs(chain: &Chain, blob: &Path, target: &Path) -> Result<(), erofs::Error> {
+    let failed = |source| erofs::Error::Io { path: target.to_owned(), source };
+    let image = Image::ready(&chain.tree, &chain.erofs)?;
+    let mount = image.mount(blob, DataPath::Direct)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(target).map_err(failed)?;
+    mount.attach(target).map_err(|e| {
+        // Nothing is mounted there: it is an empty folder that is in nobody's way.
+        let _stays = fs::remove_dir(target);
+        failed(e)
+    })
+}
+
+/// Unmounts what is mounted as EROFS at `erofs`, if anything is, and removes the folder.
+pub(super) fn unmount(erofs: &Path, lazy: bool) -> Result<(), Error> {
+    overlay::unmount(erofs, lazy)?;
+    match fs::remove_dir(erofs) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %erofs.display(), error = %e, "folder stays");
+        }
+        _ => {}
+    }
+    Ok(())
+}
