@@ -158,6 +158,9 @@ pub(crate) struct MountArgs {
     /// Mount only the layers up to this chain ID
     #[arg(long, value_name = "CHAIN-ID")]
     pub(crate) chain: Option<ChainId>,
+    /// Show each layer alone, whiteouts visible, at DIR/layers beside the tree at DIR/chains
+    #[arg(long, conflicts_with_all = ["rw", "chain"])]
+    pub(crate) layers: bool,
 }
 
 /// What `umount` takes.

@@ -42,6 +42,7 @@ pub(crate) fn run(wire: &Wire, args: &BundleArgs, out: Output) -> Result<(), Fai
         rw: (!args.read_only).then(|| args.dir.join("upper")),
         foreground: false,
         chain: None,
+        layers: false,
     };
     mount::background(wire, &mount, Output::quiet())?;
     let made = Made { bundle: args.dir.clone(), rootfs, writable: !args.read_only };

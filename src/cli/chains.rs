@@ -104,6 +104,7 @@ impl Chains {
             rw: None,
             foreground: false,
             chain: Some(chain.clone()),
+            layers: false,
         };
         mount::start(&Wire::new(config), &args).map(drop)
     }

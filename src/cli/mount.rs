@@ -32,6 +32,7 @@ fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
         upper: args.rw.clone(),
         run_root: wire.config().run_root.clone(),
         mode: wire.config().mode.into(),
+        view: if args.layers { rootfs::View::Layers } else { rootfs::View::Root },
     }
 }
 
@@ -84,6 +85,9 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     command.arg("serve-mount");
     if let Some(upper) = &args.rw {
         command.arg("--rw").arg(std::path::absolute(upper)?);
+    }
+    if args.layers {
+        command.arg("--layers");
     }
     if let Some(chain) = &args.chain {
         command.arg("--chain").arg(chain.to_string());
@@ -153,6 +157,8 @@ pub(crate) fn umount(wire: &Wire, args: &UmountArgs) -> Result<(), Failure> {
         Err(e @ rootfs::Error::NotMounted { .. }) => {
             Err(Failure::from(e).hint("stratafs mounts lists what is mounted from this run folder"))
         }
+        Err(e @ rootfs::Error::StillServed { .. }) => Err(Failure::from(e)
+            .hint("a file of it is still open somewhere; when that is closed the process ends")),
         other => Ok(other?),
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
             upper: (!args.read_only).then(|| bundle.dir.join("upper")),
             run_root: wire.config().run_root.clone(),
             mode: wire.config().mode.into(),
+            view: rootfs::View::Root,
         },
     )?;
     let state = wire.config().run_root.join("runtime");

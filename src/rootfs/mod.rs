@@ -14,7 +14,7 @@
 //! tree cannot be an EROFS image, `chains/<chain-id>`; by a bind mount or, where it is writable, by
 //! kernel overlayfs over it. Both show the same tree. RUN is open to its owner only, so that setuid programs
 //! of an image are reached through the user's folder alone. A user without rights gets the FUSE
-//! filesystem itself at the folder, without `layers/`.
+//! filesystem itself at the folder: the chain alone or, where asked for, `chains/` and `layers/`.
 //!
 //! # Invariants
 //!
@@ -60,6 +60,19 @@ pub struct Options {
     pub run_root: PathBuf,
     /// Which way to show the tree; without rights it is always FUSE.
     pub mode: Mode,
+    /// What to show.
+    pub view: View,
+}
+
+/// What a mount shows at its folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum View {
+    /// The image's root filesystem.
+    #[default]
+    Root,
+    /// `chains/<chain-id>` with the root filesystem, and `layers/<diff-id>` with each layer alone
+    /// and its whiteouts visible as such: to see which layer does what. Read-only, by FUSE.
+    Layers,
 }
 
 /// A mounted root filesystem, served by this process. Dropping it unmounts.
@@ -81,10 +94,9 @@ impl Rootfs {
         let pid = std::process::id();
         let id = format!("{}-{pid}", chain.chain_id.digest().short());
         let id = unused_id(&records, &id)?;
-        let privileged = rustix::process::geteuid().is_root();
-        let fuse_dir =
-            if privileged { options.run_root.join("mnt").join(&id) } else { target.clone() };
-        let erofs = privileged.then(|| options.run_root.join("erofs").join(&id));
+        let direct = options.view == View::Layers || !rustix::process::geteuid().is_root();
+        let fuse_dir = if direct { target.clone() } else { options.run_root.join("mnt").join(&id) };
+        let erofs = (!direct).then(|| options.run_root.join("erofs").join(&id));
         let record = Record {
             id,
             pid,
@@ -95,30 +107,35 @@ impl Rootfs {
             fuse: fuse_dir,
             erofs,
             mode: Way::Fuse,
-            why: "only root may mount EROFS".to_owned(),
+            why: match options.view {
+                View::Root => "only root may mount EROFS".to_owned(),
+                View::Layers => "layers are shown by FUSE".to_owned(),
+            },
             upper: options.upper.clone(),
         };
         records.save(&record)?;
         // From here on dropping it undoes what was done.
         let mut rootfs = Self { fuse: None, record, records };
-        rootfs.mount_fuse(chain, privileged)?;
-        if privileged {
+        rootfs.mount_fuse(chain, options.view)?;
+        if !direct {
             rootfs.mount_target(chain, options.mode)?;
         }
         Ok(rootfs)
     }
 
-    fn mount_fuse(&mut self, chain: &Chain, privileged: bool) -> Result<(), Error> {
+    fn mount_fuse(&mut self, chain: &Chain, view: View) -> Result<(), Error> {
         let dir = &self.record.fuse;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
             .map_err(|e| Error::io(dir, e))?;
-        let (filesystem, options) = if privileged {
-            (filesystem(chain)?, fuse::Options::rootfs())
+        let privileged = rustix::process::geteuid().is_root();
+        let options = if privileged { fuse::Options::rootfs() } else { fuse::Options::default() };
+        let filesystem = if privileged || view == View::Layers {
+            filesystem(chain)?
         } else {
-            (Filesystem::of_tree(chain.mounted_tree()), fuse::Options::default())
+            Filesystem::of_tree(chain.mounted_tree())
         };
         self.fuse = Some(fuse::mount(Arc::new(filesystem), dir, &options)?);
         Ok(())

@@ -4,6 +4,7 @@ mod bad_input;
 mod containers;
 mod corpus;
 mod damage;
+mod layers;
 mod layout;
 mod program;
 mod state;
