@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
-//! L6  rootfs
+//! L6  rootfs  service                             tonic/prost types live in service/ only
 //! L5  fuse  erofs  chain                          fuser types live in fuse/ only
 //! L4  fs  bundle  snapshot  diff                  snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image
@@ -57,6 +57,7 @@ pub mod fuse;
 
 // L6
 pub mod rootfs;
+pub mod service;
 
 // L7
 pub mod cli;

@@ -32,9 +32,9 @@ pub(crate) struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How much to log to standard error
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
-    pub(crate) log: String,
+    /// How much to log to standard error [default: warn]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
     /// Take the image for this platform: os/architecture[/variant] [default: this machine's]
     #[arg(long, global = true, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -95,6 +95,12 @@ pub(crate) enum Verb {
     /// Snapshots: writable and read-only views of stacks of layers
     #[command(subcommand)]
     Snapshot(SnapshotVerb),
+    /// Serve containerd as a proxy plugin
+    Serve(ServeArgs),
+    /// Keep the mount of `serve` alive while no daemon runs
+    Hold(HoldArgs),
+    /// Print the configuration of `serve`, every key explained
+    Config,
     /// Print the manual page
     #[command(hide = true)]
     Man,
@@ -107,6 +113,25 @@ pub(crate) enum Verb {
     /// The process that serves a background mount
     #[command(hide = true)]
     ServeMount(MountArgs),
+}
+
+/// What `serve` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// The configuration [default: /etc/stratafs/config.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The socket that containerd connects to [default: /run/stratafs/stratafs.sock]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+}
+
+/// What `hold` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct HoldArgs {
+    /// End when the mount is unmounted
+    #[arg(long)]
+    pub(crate) end_with_mount: bool,
 }
 
 /// An image.

@@ -43,7 +43,7 @@ impl Config {
             json: global.json,
             platform: global.platform.clone(),
             progress: !global.no_progress && !global.json,
-            log: global.log.clone(),
+            log: global.log.clone().unwrap_or_else(|| "warn".to_owned()),
             mode: global.mode.or_else(mode_variable).unwrap_or(ModeName::Auto),
         }
     }

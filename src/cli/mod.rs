@@ -19,6 +19,8 @@ mod output;
 mod pages;
 mod progress;
 mod run;
+mod serve;
+mod serve_config;
 mod signals;
 mod snapshot;
 mod unpack;
@@ -30,22 +32,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Kind;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry;
 
 use args::{Args, Verb};
 use config::Config;
 use failure::Failure;
 use output::Output;
+use serve_config::ServeConfig;
 use wire::Wire;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let config = Config::new(&args.global);
-    let result = telemetry::init(&config.log, LogFormat::Text)
-        .map_err(Failure::from)
-        .and_then(|()| run(args.verb, config));
-    match result {
+    match start(Args::parse()) {
         Ok(code) => code,
         // Whoever reads our output has read enough.
         Err(failure) if failure.kind() == Kind::Canceled => ExitCode::SUCCESS,
@@ -53,7 +51,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb, config: Config) -> Result<ExitCode, Failure> {
+fn start(args: Args) -> Result<ExitCode, Failure> {
+    let Args { mut global, verb } = args;
+    let mut file = ServeConfig::default();
+    // The daemon has a file that says more; what was typed counts before it.
+    if let Verb::Serve(a) = &verb {
+        file = ServeConfig::load(a.config.as_deref())?;
+        file.fill(&mut global);
+    }
+    let config = Config::new(&global);
+    telemetry::init(&config.log, file.log_format())?;
+    run(verb, config, &file)
+}
+
+fn run(verb: Verb, config: Config, file: &ServeConfig) -> Result<ExitCode, Failure> {
     let out = Output::new(config.json);
     let wire = Wire::new(config);
     let done = match verb {
@@ -75,6 +86,9 @@ fn run(verb: Verb, config: Config) -> Result<ExitCode, Failure> {
         Verb::Diff(a) => compare::run(&wire, &a, out),
         Verb::Commit(a) => commit::run(&wire, &a, out),
         Verb::Snapshot(a) => snapshot::run(&wire, &a, out),
+        Verb::Serve(a) => serve::run(&wire, &a, file),
+        Verb::Hold(a) => serve::hold(&wire, &a),
+        Verb::Config => serve_config::print(out),
         Verb::Man => pages::man(out),
         Verb::Completions { shell } => pages::completions(shell, out),
     };

@@ -5,6 +5,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::failure::Failure;
 
+/// How often it is looked, by whoever waits.
+const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Whether the process was asked to end.
 #[derive(Debug, Clone)]
 pub(crate) struct Termination {
@@ -33,6 +36,13 @@ impl Termination {
     /// Whether one of the signals came.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until one of the signals has come.
+    pub(crate) async fn wait(&self) {
+        while !self.is_asked() {
+            tokio::time::sleep(TICK).await;
+        }
     }
 
     /// Whether one of the signals came since this was last asked.

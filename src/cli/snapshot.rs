@@ -311,7 +311,7 @@ struct Collected {
 }
 
 /// What the mounts of images need.
-fn mounted(wire: &Wire) -> Result<BTreeSet<Digest>, Failure> {
+pub(super) fn mounted(wire: &Wire) -> Result<BTreeSet<Digest>, Failure> {
     let mut digests = BTreeSet::new();
     for record in Records::open(&wire.config().run_root)?.list()? {
         let chain = record.is_served().then(|| record.chain_id.parse()).transpose()?;

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
 use crate::image::{self, Image, Source};
+use crate::service::{self, Daemon};
 use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
 
@@ -68,6 +70,22 @@ impl Wire {
         // A command ends soon: what it removed is deleted before that, not by a thread.
         let options = snapshot::Options { delete_in_background: false, ..Default::default() };
         Ok(Backend::open(&self.config.root, Arc::new(layers), options)?)
+    }
+
+    /// The daemon of the state root; `registry` says where its registries are.
+    pub(crate) fn daemon(
+        &self,
+        options: &service::Options,
+        hosts_dirs: Option<Vec<PathBuf>>,
+        plain_http: Vec<String>,
+    ) -> Result<Daemon, Failure> {
+        let mut registry = registry::Config::new(self.config.root.join("cache"));
+        registry.plain_http = plain_http;
+        if let Some(dirs) = hosts_dirs {
+            registry.hosts_dirs = dirs;
+        }
+        let store = Store::open(&self.config.root)?;
+        Ok(Daemon::start(options, store, registry::Client::new(registry))?)
     }
 
     /// The image that `text` names.

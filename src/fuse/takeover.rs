@@ -61,6 +61,11 @@ impl Handover {
         std::ffi::OsString::from_vec(self.record.mountpoint.clone()).into()
     }
 
+    /// The number of the connection, for [`abort`](super::abort): the minor device number.
+    pub fn connection(&self) -> u32 {
+        self.record.connection
+    }
+
     /// Sends it to the process at the other end of `socket`; both have it then.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -155,11 +155,12 @@ impl Backend {
     /// Shows `chain` and returns where.
     pub(super) fn show(&self, chain: &ChainId) -> Result<String, Error> {
         let _shown = self.shown.read();
-        let path = self.layers.mount(chain)?;
-        path.into_os_string().into_string().map_err(|path| {
-            let source = format!("{} is not UTF-8", path.display()).into();
-            LayerError { chain: chain.clone(), kind: ErrorKind::InvalidArgument, source }.into()
-        })
+        text_path(chain, self.layers.mount(chain)?)
+    }
+
+    /// Where `chain` is to be shown when it is needed.
+    pub(super) fn place(&self, chain: &ChainId) -> Result<String, Error> {
+        text_path(chain, self.layers.place(chain)?)
     }
 
     /// Takes `chain` away where no snapshot stands on it.
@@ -179,6 +180,13 @@ impl Backend {
         }
         Ok(())
     }
+}
+
+fn text_path(chain: &ChainId, path: PathBuf) -> Result<String, Error> {
+    path.into_os_string().into_string().map_err(|path| {
+        let source = format!("{} is not UTF-8", path.display()).into();
+        LayerError { chain: chain.clone(), kind: ErrorKind::InvalidArgument, source }.into()
+    })
 }
 
 fn is_full(error: &Error) -> bool {

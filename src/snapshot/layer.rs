@@ -20,6 +20,17 @@ pub trait LayerMounter: Send + Sync {
     /// Where the chain cannot be shown; no part of it is then.
     fn mount(&self, chain: &ChainId) -> Result<PathBuf, LayerError>;
 
+    /// The folder that [`LayerMounter::mount`] answers for `chain`, when a snapshot is registered
+    /// that nobody uses yet. What is shown only when it is needed costs nothing for the chains
+    /// below the top of an image.
+    ///
+    /// # Errors
+    ///
+    /// As [`LayerMounter::mount`].
+    fn place(&self, chain: &ChainId) -> Result<PathBuf, LayerError> {
+        self.mount(chain)
+    }
+
     /// Says that no snapshot stands on `chain` any more. It may be called for a chain that is not
     /// shown.
     ///

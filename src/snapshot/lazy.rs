@@ -37,7 +37,7 @@ impl OverlaySnapshotter {
     ) -> Result<(), Error> {
         self.backend.check_open()?;
         let new = New { key: name, parent, labels };
-        let target = self.backend.show(&layer.chain)?;
+        let target = self.backend.place(&layer.chain)?;
         let made = self.backend.store.write(|tx| {
             self.check_chain(tx, parent, layer)?;
             store::get_chain(tx, &layer.chain)?;

@@ -25,6 +25,23 @@ pub fn replace(target: BorrowedFd<'_>, with: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::io::dup3(with, &mut target, DupFlags::CLOEXEC)?)
 }
 
+/// Takes over a descriptor that this process was started with, as by systemd's socket activation.
+///
+/// # Errors
+///
+/// `EBADF` where there is none of this number; those of fcntl(2).
+pub fn inherited(number: std::os::fd::RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the number is only looked at: fcntl answers EBADF where nothing is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, and what a process was started with is its own: the caller says that
+    // nobody else in it has taken this one.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Sends `bytes`, which must not be empty, and with them a descriptor.
 ///
 /// # Errors

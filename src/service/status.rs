@@ -1,0 +1,40 @@
+//! The table of error kinds and gRPC codes: containerd's `errgrpc`.
+
+use tonic::{Code, Status};
+
+use crate::error::{Classify, Kind};
+
+/// The code that containerd's clients turn back into `kind`.
+pub(super) fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::NotFound => Code::NotFound,
+        Kind::AlreadyExists => Code::AlreadyExists,
+        Kind::InvalidArgument => Code::InvalidArgument,
+        Kind::FailedPrecondition => Code::FailedPrecondition,
+        Kind::Aborted => Code::Aborted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        Kind::Canceled => Code::Cancelled,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::PermissionDenied => Code::PermissionDenied,
+        Kind::ResourceExhausted => Code::ResourceExhausted,
+        Kind::DataLoss => Code::DataLoss,
+        Kind::OutOfRange => Code::OutOfRange,
+        Kind::NotImplemented => Code::Unimplemented,
+        Kind::Internal => Code::Internal,
+    }
+}
+
+/// `error` as an answer, with those of its causes that its own text does not hold already.
+pub(super) fn status(error: &dyn Classify) -> Status {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let next = e.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = e.source();
+    }
+    Status::new(code(error.kind()), text)
+}
