@@ -8,6 +8,7 @@
 //! trees/<diff-id>.layer.tree  one layer alone
 //! trees/<chain>.erofs         the tree as an EROFS image, made when it is first mounted as such
 //! cache/<digest>/             uncompressed spans
+//! cache/<chain>.data          the data of a chain whose layers are all there, as one file
 //! ```
 //!
 //! Everything here is derived from verified blobs: what is damaged, of an older version or gone is
@@ -17,16 +18,19 @@ mod build;
 mod error;
 mod store;
 mod unpack;
+mod whole;
 
 pub use build::{Progress, Quiet};
 pub use error::Error;
 pub use store::{Lazy, Store};
 pub use unpack::{UnpackError, UnpackOptions, unpack};
+pub use whole::WholeChain;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::content::Descriptor;
+use crate::content::cache::{CachedLayer, LayerCache};
 use crate::digest::{ChainId, DiffId};
 use crate::fs::MountedTree;
 use crate::io::{CountingReader, ReadAt};
@@ -42,6 +46,8 @@ pub struct Chain {
     pub erofs: PathBuf,
     /// The layers, bottom first.
     pub layers: Vec<Layer>,
+    /// Where layers are kept; `None` where that cannot be opened.
+    cache: Option<Arc<LayerCache>>,
 }
 
 /// One layer of a [`Chain`].
@@ -58,6 +64,8 @@ pub struct Layer {
     pub blob: Arc<CountingReader<Arc<dyn ReadAt>>>,
     /// Whether it is read lazily, and why.
     pub lazy: Lazy,
+    /// It in the cache on disk, where it is kept there.
+    pub cached: Option<Arc<CachedLayer>>,
 }
 
 impl Chain {

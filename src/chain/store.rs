@@ -161,7 +161,8 @@ impl Store {
             layers.push(self.layer(provider, number, layer, raw, index)?);
         }
         let erofs = self.erofs_path(&chain_id);
-        Ok(Chain { chain_id, tree: Arc::new(ready.tree), erofs, layers })
+        let cache = self.disk().ok().cloned();
+        Ok(Chain { chain_id, tree: Arc::new(ready.tree), erofs, layers, cache })
     }
 
     /// Whether the layer of `descriptor` is read lazily, and why.
@@ -208,15 +209,17 @@ impl Store {
         let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
         let lazy = Lazy::of(&index.table);
         let spans = BlobSpans::new(index.table, index.windows, blob.clone());
-        let reader: Arc<dyn ReadAt> = if lazy.is_lazy() && !provider.is_remote() {
-            Arc::new(SpanReader::new(spans, number, self.memory.clone()))
+        let (reader, cached): (Arc<dyn ReadAt>, _) = if lazy.is_lazy() && !provider.is_remote() {
+            (Arc::new(SpanReader::new(spans, number, self.memory.clone())), None)
         } else {
             let cached = self.disk()?.layer(digest, Arc::new(spans));
-            cached.map_err(|source| Error::Io { path: self.root.join("cache"), source })?
+            let cached =
+                cached.map_err(|source| Error::Io { path: self.root.join("cache"), source })?;
+            (cached.clone(), Some(cached))
         };
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
-        Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy })
+        Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy, cached })
     }
 
     /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no

@@ -171,7 +171,8 @@ pub(crate) fn list(wire: &Wire, out: Output) -> Result<(), Failure> {
         for record in records {
             let state = if record.is_served() { "" } else { " (its server is gone: umount it)" };
             let target = record.target.display();
-            let mode = record.mode.name();
+            let local = if record.local { ", data in a local file" } else { "" };
+            let mode = format!("{}{local}", record.mode.name());
             text.push_str(&format!("{target}  {} ({mode}){state}\n", record.image));
         }
         text

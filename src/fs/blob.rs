@@ -26,8 +26,19 @@ impl NodeId {
 }
 
 impl MountedTree {
+    /// Fills `buf` from `offset` of the virtual blob, however long that takes, and says how many
+    /// bytes there were: fewer than asked for only at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`], [`Error::NoLayer`], [`Error::Tree`].
+    pub fn read_blob(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
+        // The slot says nothing here but in an error.
+        self.read(NodeId::blob(0), offset, buf)
+    }
+
     /// The length of the virtual blob in bytes: whole blocks.
-    pub(super) fn blob_size(&self) -> u64 {
+    pub fn blob_size(&self) -> u64 {
         self.tree.summary().data_len
     }
 

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 
 use super::{Error, overlay};
 use crate::chain::Chain;
+use crate::content::cache::Whole;
 use crate::erofs::{self, Choice, DataPath, Image, Mode, Way};
 use crate::fs::SlotName;
+use crate::sys::mount::DetachedMount;
 
 /// The tree, and which way it is shown.
 pub(super) struct Lower {
     pub(super) path: PathBuf,
     pub(super) choice: Choice,
+    /// The local file that its data come from, if they do.
+    pub(super) data: Option<Whole>,
 }
 
 impl Lower {
@@ -30,15 +34,19 @@ impl Lower {
         erofs: &Path,
     ) -> Result<Self, Error> {
         let name = SlotName::Chain(chain.chain_id.clone());
-        let by_fuse = |choice| Self { path: fuse.join(name.path()), choice };
+        let by_fuse = |choice| Self { path: fuse.join(name.path()), choice, data: None };
         let Some(blob) = name.blob_path().filter(|_| mode != Mode::Fuse) else {
             return Ok(by_fuse(Choice::asked_for(Way::Fuse)));
         };
-        let path = erofs.to_owned();
         // The mount itself shows whether it can be done: nothing is probed before.
         match (mount_erofs(chain, &fuse.join(blob), erofs), mode) {
-            (Ok(()), Mode::Erofs) => Ok(Self { path, choice: Choice::asked_for(Way::Erofs) }),
-            (Ok(()), Mode::Auto | Mode::Fuse) => Ok(Self { path, choice: Choice::possible() }),
+            (Ok(data), mode) => {
+                let choice = match mode {
+                    Mode::Erofs => Choice::asked_for(Way::Erofs),
+                    Mode::Auto | Mode::Fuse => Choice::possible(),
+                };
+                Ok(Self { path: erofs.to_owned(), choice, data })
+            }
             (Err(source), Mode::Erofs) => Err(Error::Erofs { source }),
             (Err(e), Mode::Auto | Mode::Fuse) => {
                 let choice = Choice::not_possible(&e);
@@ -49,10 +57,23 @@ impl Lower {
     }
 }
 
-fn mount_erofs(chain: &Chain, blob: &Path, target: &Path) -> Result<(), erofs::Error> {
-    let failed = |source| erofs::Error::Io { path: target.to_owned(), source };
+/// Mounts with data from the local file where there is one, which is returned then.
+fn mount_erofs(chain: &Chain, blob: &Path, target: &Path) -> Result<Option<Whole>, erofs::Error> {
     let image = Image::ready(&chain.tree, &chain.erofs)?;
-    let mount = image.mount(blob, DataPath::Direct)?;
+    let local = chain.whole().unwrap_or_else(|error| {
+        tracing::warn!(chain = %chain.chain_id, %error, "data in a file are not used");
+        None
+    });
+    let (mount, local) = match local {
+        Some(whole) => (image.mount(whole.path(), DataPath::Cached)?, Some(whole)),
+        None => (image.mount(blob, DataPath::Direct)?, None),
+    };
+    attach(mount, target)?;
+    Ok(local)
+}
+
+fn attach(mount: DetachedMount, target: &Path) -> Result<(), erofs::Error> {
+    let failed = |source| erofs::Error::Io { path: target.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(target).map_err(failed)?;
     mount.attach(target).map_err(|e| {
         // Nothing is mounted there: it is an empty folder that is in nobody's way.

@@ -7,7 +7,7 @@
 //! RUN/mnt/<id>/              its FUSE filesystem: chains/<chain-id>/, layers/<diff-id>/,
 //!                            blobs/<chain-id>
 //! RUN/erofs/<id>/            the same as chains/<chain-id>: the chain's EROFS image, with its data
-//!                            from blobs/<chain-id>
+//!                            from blobs/<chain-id>, or from a local file once all of them are here
 //! ```
 //!
 //! The folder that the user names shows the EROFS mount or, where the kernel cannot do that or the
@@ -23,6 +23,7 @@
 //! - mounting that fails half-way undoes what it did.
 //! - what stands on something is unmounted before it: target, EROFS, FUSE.
 
+mod background;
 mod error;
 mod lower;
 mod overlay;
@@ -38,10 +39,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
+use crate::content::cache::Whole;
 use crate::erofs::{Mode, Way};
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse;
 
+use background::Background;
 use lower::Lower;
 
 /// How long the process that serves a mount may take to end after it was unmounted.
@@ -78,6 +81,9 @@ pub enum View {
 /// A mounted root filesystem, served by this process. Dropping it unmounts.
 pub struct Rootfs {
     fuse: Option<fuse::Mounted>,
+    background: Option<Background>,
+    /// The local file that the data come from, kept while it is in use.
+    data: Option<Whole>,
     record: Record,
     records: Records,
 }
@@ -111,11 +117,12 @@ impl Rootfs {
                 View::Root => "only root may mount EROFS".to_owned(),
                 View::Layers => "layers are shown by FUSE".to_owned(),
             },
+            local: false,
             upper: options.upper.clone(),
         };
         records.save(&record)?;
         // From here on dropping it undoes what was done.
-        let mut rootfs = Self { fuse: None, record, records };
+        let mut rootfs = Self { fuse: None, background: None, data: None, record, records };
         rootfs.mount_fuse(chain, options.view)?;
         if !direct {
             rootfs.mount_target(chain, options.mode)?;
@@ -151,6 +158,11 @@ impl Rootfs {
             None => overlay::bind(&lower.path, &self.record.target)?,
             Some(upper) => overlay::overlay(&lower.path, upper, &self.record.target)?,
         }
+        self.record.local = lower.data.is_some();
+        if lower.choice.way == Way::Erofs && lower.data.is_none() {
+            self.background = chain.to_be_whole().map(Background::start);
+        }
+        self.data = lower.data;
         self.records.save(&self.record)
     }
 
@@ -186,6 +198,7 @@ impl Rootfs {
     }
 
     fn end(&mut self, lazy: bool) -> Result<(), Error> {
+        self.background = None;
         if let Some(mounted) = self.fuse.take() {
             if self.record.fuse != self.record.target
                 && let Err(e) = overlay::unmount(&self.record.target, lazy)

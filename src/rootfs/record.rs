@@ -35,6 +35,9 @@ pub struct Record {
     /// Why it is shown that way.
     #[serde(default)]
     pub why: String,
+    /// Whether the data come from a local file and not through FUSE.
+    #[serde(default)]
+    pub local: bool,
     /// The folder that takes changes, where it is writable.
     pub upper: Option<PathBuf>,
 }
@@ -169,6 +172,7 @@ mod tests {
             erofs: None,
             mode: Way::Fuse,
             why: String::new(),
+            local: false,
             upper: None,
         }
     }

@@ -6,6 +6,7 @@ mod corpus;
 mod damage;
 mod layers;
 mod layout;
+mod local_data;
 mod program;
 mod state;
 mod trees;

@@ -62,6 +62,15 @@ impl Stratafs {
         target
     }
 
+    /// What is told of the mount on `target`.
+    pub fn mount_on(&self, target: &Path) -> serde_json::Value {
+        let mounts: serde_json::Value =
+            serde_json::from_str(&self.run(&["--json", "mounts"])).unwrap();
+        let target = target.to_str().unwrap();
+        let mounts = mounts.as_array().unwrap();
+        mounts.iter().find(|mount| mount["target"] == target).unwrap().clone()
+    }
+
     /// A folder to mount on.
     pub fn target(&self, name: &str) -> PathBuf {
         self.mounts.folder(name)

@@ -6,11 +6,15 @@ use super::corpus;
 use super::program::Stratafs;
 use crate::oracle;
 
-/// Mounts `image` and compares the whole of it with what `name:tag` unpacks to.
+/// Mounts `image` in the way that is asked for and compares the whole of it with what `name:tag`
+/// unpacks to.
 fn mounted_is_unpacked(image: &str, args: &[&str], name: &str, tag: &str) {
     let expected = corpus::unpacked(name, tag);
     let stratafs = Stratafs::new();
     let target = stratafs.mount(image, args);
+    if let ["--mode", mode] = args {
+        assert_eq!(stratafs.mount_on(&target)["mode"], *mode);
+    }
     oracle::assert_same(&expected, &oracle::snapshot(&target));
     stratafs.run(&["umount", target.to_str().unwrap()]);
     assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0, "unmounted");
@@ -19,10 +23,12 @@ fn mounted_is_unpacked(image: &str, args: &[&str], name: &str, tag: &str) {
 #[rstest]
 fn a_real_image_is_mounted_whole(
     #[values("debian", "server", "python")] name: &str,
-    #[values("latest", "zstd")] tag: &str,
+    #[values(("latest", "erofs"), ("latest", "fuse"), ("zstd", "erofs"))] how: (&str, &str),
 ) {
+    let (tag, mode) = how;
     if (name, tag) != ("server", "zstd") {
-        mounted_is_unpacked(&corpus::image(name, tag), &[], name, "latest");
+        let image = corpus::image(name, tag);
+        mounted_is_unpacked(&image, &["--mode", mode], name, "latest");
     }
 }
 
@@ -47,8 +53,9 @@ fn nasty_cases_are_the_same_in_every_compression(
         "docker"
     )]
     tag: &str,
+    #[values("erofs", "fuse")] mode: &str,
 ) {
-    mounted_is_unpacked(&corpus::image("nasty", tag), &[], "nasty", "gzip");
+    mounted_is_unpacked(&corpus::image("nasty", tag), &["--mode", mode], "nasty", "gzip");
 }
 
 #[test]

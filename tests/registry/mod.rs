@@ -2,7 +2,7 @@
 
 mod auth;
 mod distribution;
-mod fake;
+pub mod fake;
 mod faults;
 mod mirrors;
 mod push;

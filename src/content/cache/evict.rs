@@ -12,15 +12,18 @@ impl LayerCache {
         self.open_layers().iter().map(|layer| layer.state().stored).sum()
     }
 
-    /// Drops the spans that were read longest ago, until what the open layers hold is within the
-    /// limit.
+    /// Drops data of whole chains and then the spans that were read longest ago, until what the open
+    /// layers hold is within the limit.
     pub(super) fn keep_to_limit(&self) {
         let layers = self.open_layers();
-        let stored: u64 = layers.iter().map(|layer| layer.state().stored).sum();
+        let spans: u64 = layers.iter().map(|layer| layer.state().stored).sum();
+        let stored = spans + self.whole_stored();
         if stored <= self.limit {
             return;
         }
         let mut excess = stored - (self.limit - self.limit / SLACK_DIVISOR);
+        // What can be made again of what stays goes first.
+        excess = excess.saturating_sub(self.evict_whole(excess));
         for (layer, span) in oldest_first(&layers) {
             if excess == 0 {
                 break;

@@ -10,6 +10,9 @@
 //! - `digests`: BLAKE3 of each span as it was admitted, where the span table has digests of compressed
 //!   bytes only.
 //!
+//! Beside it, `DIR/<algorithm>-<hex of a chain ID>.data` holds the data of a chain all of whose
+//! layers are there, for the kernel to read by itself.
+//!
 //! # Invariants
 //!
 //! - Data reach the disk (`fdatasync`) before the map says that they are there.
@@ -28,9 +31,11 @@ mod layer;
 mod map;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use ingest::Ingest;
 pub use layer::{CachedLayer, LayerState};
+pub use whole::Whole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

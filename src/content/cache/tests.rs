@@ -14,7 +14,7 @@ use super::LayerCache;
 const SPAN: usize = 1000;
 
 /// A layer of plain bytes that counts its reads and can be switched off.
-struct Far {
+pub(super) struct Far {
     table: SpanTable,
     bytes: Vec<u8>,
     reads: AtomicU32,
@@ -22,7 +22,7 @@ struct Far {
 }
 
 impl Far {
-    fn new(size: usize) -> Arc<Self> {
+    pub(super) fn new(size: usize) -> Arc<Self> {
         let bytes: Vec<u8> = (0..size).map(|i| (i * 7 + i / 251) as u8).collect();
         let spans = bytes
             .chunks(SPAN)
