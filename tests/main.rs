@@ -4,6 +4,7 @@
 
 mod archive;
 mod diff;
+mod disk;
 mod erofs;
 mod fixture;
 mod formats;

@@ -235,6 +235,18 @@ pub fn without_link_counts(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
+/// Drops which names are one file.
+pub fn without_link_sets(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.values_mut().for_each(|seen| seen.link_set.clear());
+    snapshot
+}
+
+/// Drops the folder itself, and keeps what is below it.
+pub fn without_root(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.remove(Path::new(""));
+    snapshot
+}
+
 /// Panics with all that differs between two folders' snapshots (at most 40 lines of it).
 pub fn assert_same(expected: &Snapshot, actual: &Snapshot) {
     let all = differences(expected, actual);

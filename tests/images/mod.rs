@@ -7,6 +7,8 @@ mod damage;
 mod layers;
 mod layout;
 mod local_data;
+mod posix;
 mod program;
+mod snapshots;
 mod state;
 mod trees;

@@ -15,18 +15,26 @@ const LIMIT: Duration = Duration::from_secs(900);
 pub struct Stratafs {
     // First: mounts end before the state that serves them is deleted.
     mounts: Watchdog,
-    root: tempfile::TempDir,
+    root: PathBuf,
+    // Deleted in the end, where it is its own.
+    _root: Option<tempfile::TempDir>,
 }
 
 impl Stratafs {
     pub fn new() -> Self {
-        Self { mounts: Watchdog::new(LIMIT), root: tempfile::tempdir().unwrap() }
+        let root = tempfile::tempdir().unwrap();
+        Self { mounts: Watchdog::new(LIMIT), root: root.path().to_owned(), _root: Some(root) }
+    }
+
+    /// One whose state root is a folder of somebody else.
+    pub fn with_root(root: &Path) -> Self {
+        Self { mounts: Watchdog::new(LIMIT), root: root.to_owned(), _root: None }
     }
 
     /// The program with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stratafs"));
-        command.arg("--root").arg(self.root.path()).arg("--run-root").arg(self.run_root());
+        command.arg("--root").arg(&self.root).arg("--run-root").arg(self.run_root());
         command.arg("--no-progress").args(args);
         command
     }
@@ -71,6 +79,13 @@ impl Stratafs {
         mounts.iter().find(|mount| mount["target"] == target).unwrap().clone()
     }
 
+    /// Mounts the snapshot `key`; where.
+    pub fn mount_snapshot(&self, key: &str) -> PathBuf {
+        let target = self.target(&format!("snapshot-{key}"));
+        self.run(&["snapshot", "mount", key, target.to_str().unwrap()]);
+        target
+    }
+
     /// A folder to mount on.
     pub fn target(&self, name: &str) -> PathBuf {
         self.mounts.folder(name)
@@ -89,14 +104,14 @@ impl Stratafs {
             }
         }
         let mut out = Vec::new();
-        walk(self.root.path(), self.root.path(), &mut out);
+        walk(&self.root, &self.root, &mut out);
         out.sort();
         out
     }
 
     /// The state root.
     pub fn root(&self) -> &Path {
-        self.root.path()
+        &self.root
     }
 
     /// What the processes that serve its mounts have logged.

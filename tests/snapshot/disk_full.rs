@@ -1,9 +1,7 @@
 //! A full disk: a clear error, nothing lost, and work again once there is room.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,46 +11,11 @@ use stratafs::snapshot::{
 };
 
 use super::model::Model;
-use crate::watchdog::Watchdog;
+use crate::disk::Disk;
 
-/// A small filesystem of its own.
-struct Disk {
-    // Unmounts what is below it.
-    _dir: Watchdog,
-    at: PathBuf,
-}
-
-impl Disk {
-    /// `options` are of `mkfs.ext4`.
-    fn new(mebibytes: u64, options: &[&str]) -> Self {
-        let dir = Watchdog::new(Duration::from_secs(120));
-        let image = dir.path().join("image");
-        File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
-        let at = dir.folder("disk");
-        let run = |command: &mut Command| {
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m0"]).args(options).arg(&image));
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at));
-        Self { _dir: dir, at }
-    }
-
-    fn root(&self) -> PathBuf {
-        self.at.join("root")
-    }
-
-    /// Takes all the room that there is.
-    fn fill(&self) {
-        let mut ballast = File::create(self.at.join("ballast")).unwrap();
-        for size in [1 << 20, 1 << 12, 1] {
-            while ballast.write(&vec![0; size]).is_ok_and(|n| n > 0) {}
-        }
-    }
-
-    fn give_back(&self) {
-        fs::remove_file(self.at.join("ballast")).unwrap();
-    }
+/// A disk of 16 MiB.
+fn small(options: &[&str]) -> Disk {
+    Disk::new(16, options, Duration::from_secs(120))
 }
 
 fn open(root: &Path) -> Result<(Arc<Backend>, OverlaySnapshotter), Error> {
@@ -77,7 +40,7 @@ fn large_labels() -> Labels {
 
 #[test]
 fn metadata_that_does_not_fit_is_refused_and_all_else_is_kept() {
-    let disk = Disk::new(16, &[]);
+    let disk = small(&[]);
     let (_backend, snapshotter) = open(&disk.root()).unwrap();
     for key in ["a", "b"] {
         snapshotter.prepare(key, None, &Labels::new()).unwrap();
@@ -105,7 +68,7 @@ fn metadata_that_does_not_fit_is_refused_and_all_else_is_kept() {
 #[test]
 fn a_snapshot_that_cannot_be_made_leaves_nothing() {
     // Inodes run out, not blocks.
-    let disk = Disk::new(16, &["-N", "64"]);
+    let disk = small(&["-N", "64"]);
     let (_backend, snapshotter) = open(&disk.root()).unwrap();
     snapshotter.prepare("first", None, &Labels::new()).unwrap();
     let mut made = 0;
@@ -130,7 +93,7 @@ fn a_snapshot_that_cannot_be_made_leaves_nothing() {
 
 #[test]
 fn snapshots_can_be_removed_from_a_full_disk() {
-    let disk = Disk::new(16, &[]);
+    let disk = small(&[]);
     let (_backend, snapshotter) = open(&disk.root()).unwrap();
     for key in 0..8 {
         let mounts = snapshotter.prepare(&format!("key-{key}"), None, &Labels::new()).unwrap();
@@ -141,13 +104,13 @@ fn snapshots_can_be_removed_from_a_full_disk() {
         snapshotter.remove(&format!("key-{key}")).unwrap();
     }
     snapshotter.cleanup().unwrap();
-    fs::write(disk.at.join("there is room"), vec![1; 1 << 20]).unwrap();
+    fs::write(disk.at().join("there is room"), vec![1; 1 << 20]).unwrap();
     assert!(Model::of(&snapshotter).0.is_empty());
 }
 
 #[test]
 fn a_store_on_a_full_disk_is_opened_and_room_made() {
-    let disk = Disk::new(16, &[]);
+    let disk = small(&[]);
     let (backend, snapshotter) = open(&disk.root()).unwrap();
     let mounts = snapshotter.prepare("a", None, &Labels::new()).unwrap();
     fs::write(Path::new(&mounts[0].source).join("file"), vec![1; 1 << 20]).unwrap();
@@ -158,12 +121,12 @@ fn a_store_on_a_full_disk_is_opened_and_room_made() {
     snapshotter.stat("a").unwrap();
     snapshotter.remove("a").unwrap();
     snapshotter.cleanup().unwrap();
-    fs::write(disk.at.join("there is room"), vec![1; 512 << 10]).unwrap();
+    fs::write(disk.at().join("there is room"), vec![1; 512 << 10]).unwrap();
 }
 
 #[test]
 fn a_store_that_cannot_be_made_says_so_and_can_be_made_later() {
-    let disk = Disk::new(16, &[]);
+    let disk = small(&[]);
     fs::create_dir(disk.root()).unwrap();
     disk.fill();
     is_full(open(&disk.root()).map(drop));
