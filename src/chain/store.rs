@@ -242,7 +242,7 @@ impl Store {
         let dir = self.root.join("cache");
         let failed = |source| Error::Io { path: dir.clone(), source };
         let limit = LayerCache::default_limit(&dir).map_err(failed)?;
-        let cache = LayerCache::open(&dir, limit).map_err(failed)?;
+        let cache = LayerCache::open(&dir, limit, None).map_err(failed)?;
         Ok(self.disk.get_or_init(|| cache))
     }
 

@@ -61,8 +61,7 @@ impl Chain {
 impl WholeChain {
     /// Whether all of all layers is in the cache.
     pub fn is_here(&self) -> bool {
-        let states = self.layers.iter().map(|layer| layer.state());
-        states.into_iter().all(|state| state.stored >= state.size)
+        self.layers.iter().all(|layer| layer.is_complete())
     }
 
     /// Writes the file, unless there is no room for it, until `stop` is set.

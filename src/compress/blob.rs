@@ -19,6 +19,8 @@ use super::{
 const READ_SIZE: usize = 64 << 10;
 /// The most compressed bytes of a span that are verified as a whole.
 const INPUT_LEN_MAX: usize = 64 << 20;
+/// The most compressed bytes that are read at once for a run of spans.
+const RUN_LEN_MAX: u64 = 8 << 20;
 
 /// Spans decoded from a blob and its table.
 ///
@@ -133,6 +135,63 @@ impl<R: ReadAt> SpanSource for BlobSpans<R> {
                 SpanError::Mismatch { span, expected, found }
             }
         })
+    }
+
+    fn read_run(
+        &self,
+        spans: Range<u32>,
+        sink: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<(), SpanError> {
+        let last = spans.end.saturating_sub(1).max(spans.start);
+        let ends = (self.table.compressed_range(spans.start), self.table.compressed_range(last));
+        if let (Some(first), Some(last)) = ends
+            && let Some(len) = last.end.checked_sub(first.start).filter(|len| *len <= RUN_LEN_MAX)
+            && let Ok(len) = usize::try_from(len)
+        {
+            let offset = first.start;
+            let mut bytes = vec![0; len];
+            let read = self.blob.read_exact_at(&mut bytes, offset);
+            read.map_err(|source| SpanError::Read { offset, source })?;
+            let fetched = Fetched { size: self.blob.size(), offset, bytes };
+            let part = BlobSpans::new(self.table.clone(), self.windows.clone(), fetched);
+            return InOrder(&part).read_run(spans, sink);
+        }
+        InOrder(self).read_run(spans, sink)
+    }
+}
+
+/// A source whose runs are read span by span.
+struct InOrder<'a, R>(&'a BlobSpans<R>);
+
+impl<R: ReadAt> SpanSource for InOrder<'_, R> {
+    fn table(&self) -> &SpanTable {
+        &self.0.table
+    }
+
+    fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError> {
+        self.0.read_span(span, sink)
+    }
+}
+
+/// Part of a blob that was read before.
+struct Fetched {
+    size: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl ReadAt for Fetched {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let outside = || std::io::Error::other("outside of what was fetched");
+        let start = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        let end = start.and_then(|start| start.checked_add(buf.len()));
+        let part = start.zip(end).and_then(|(start, end)| self.bytes.get(start..end));
+        buf.copy_from_slice(part.ok_or_else(outside)?);
+        Ok(buf.len())
     }
 }
 

@@ -1,4 +1,5 @@
 use std::io;
+use std::ops::Range;
 
 use crate::error::{Classify, Kind};
 
@@ -69,4 +70,28 @@ pub trait SpanSource: Send + Sync {
     ///
     /// See [`SpanError`]. Nothing that fails its check reaches `sink`.
     fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError>;
+
+    /// As [`SpanSource::read_span`] for every span of `spans`, in order; a source far away asks for
+    /// all their compressed bytes at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`SpanSource::read_span`]; what came before the error has reached `sink`.
+    fn read_run(
+        &self,
+        spans: Range<u32>,
+        sink: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<(), SpanError> {
+        let all = &self.table().spans;
+        let mut next = spans.start;
+        while next < spans.end {
+            let decode = |source| SpanError::Decode { span: next, source };
+            let first = all.get(next as usize).ok_or_else(|| decode(DecodeError::NoSuchSpan))?;
+            let of_point = all.partition_point(|span| span.point <= first.point);
+            let end = u32::try_from(of_point).unwrap_or(u32::MAX).min(spans.end);
+            self.read_span(end - 1, sink)?;
+            next = end;
+        }
+        Ok(())
+    }
 }

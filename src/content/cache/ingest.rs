@@ -1,12 +1,15 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tempfile::NamedTempFile;
 
 use crate::compress::SpanTable;
 
 use super::LayerCache;
+use super::files::lock_folder;
 use super::map::Map;
 use crate::digest::Digest;
 
@@ -14,11 +17,11 @@ use crate::digest::Digest;
 /// that nothing is fetched or decoded twice. Dropped before the end, it leaves nothing.
 #[derive(Debug)]
 pub struct Ingest {
+    cache: Arc<LayerCache>,
     dir: PathBuf,
-    data: NamedTempFile,
+    /// `None` once it is given up or kept.
+    data: Option<NamedTempFile>,
     written: u64,
-    /// Why writing was given up: a full disk is no reason to fail what is being read.
-    failed: Option<io::Error>,
 }
 
 impl LayerCache {
@@ -27,25 +30,31 @@ impl LayerCache {
     /// # Errors
     ///
     /// Those of making the files.
-    pub fn ingest(&self, digest: &Digest) -> io::Result<Ingest> {
+    pub fn ingest(self: &Arc<Self>, digest: &Digest) -> io::Result<Ingest> {
         let dir = self.layer_dir(digest);
         fs::create_dir_all(&dir)?;
         let data = NamedTempFile::new_in(&dir)?;
-        Ok(Ingest { dir, data, written: 0, failed: None })
+        // So that nobody takes it for what a dead writer left.
+        data.as_file().try_lock().map_err(io::Error::from)?;
+        Ok(Ingest { cache: self.clone(), dir, data: Some(data), written: 0 })
     }
 }
 
 impl Ingest {
     /// Takes the next uncompressed bytes.
     pub fn write(&mut self, bytes: &[u8]) {
-        if self.failed.is_some() {
-            return;
-        }
-        match self.data.write_all(bytes) {
-            Ok(()) => self.written += bytes.len() as u64,
-            Err(e) => {
-                tracing::warn!(error = %e, "span cache: cannot be written; the layer is not kept");
-                self.failed = Some(e);
+        let Some(data) = &mut self.data else { return };
+        let len = bytes.len() as u64;
+        let room = if self.cache.has_room(len) { Ok(()) } else { Err(no_room()) };
+        match room.and_then(|()| data.write_all(bytes)) {
+            Ok(()) => {
+                self.written += len;
+                self.cache.ingesting.fetch_add(len, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // No reason to fail what is being read. Its space is given back at once.
+                tracing::warn!(%error, "span cache: cannot be written; the layer is not kept");
+                self.data = None;
             }
         }
     }
@@ -56,17 +65,28 @@ impl Ingest {
     /// # Errors
     ///
     /// Those of syncing and renaming.
-    pub fn finish(self, table: &SpanTable) -> io::Result<bool> {
-        if self.failed.is_some() || self.written != table.size {
+    pub fn finish(mut self, table: &SpanTable) -> io::Result<bool> {
+        if self.written != table.size || !table.vouches_for_output() {
             return Ok(false);
         }
-        let lock = File::create(self.dir.join("lock"))?;
-        lock.lock()?;
-        self.data.as_file().sync_data()?;
+        let Some(data) = self.data.take() else { return Ok(false) };
+        data.as_file().sync_data()?;
+        let _locked = lock_folder(&self.dir)?;
         // Between the two renames the old map, if any, is of another table or promises what the new
         // data have as well; every span is checked at its first read all the same.
-        self.data.persist(self.dir.join("data"))?;
-        Map::create(&self.dir.join("map"), table, true)?;
+        data.persist(self.dir.join("data"))?;
+        Map::create(&self.dir.join("map"), table, Some(self.cache.now()))?;
+        self.cache.counters().admitted_bytes.add(table.size);
         Ok(true)
     }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.cache.ingesting.fetch_sub(self.written, Ordering::Relaxed);
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, "there is no room for it")
 }

@@ -253,7 +253,7 @@ mod tests {
     const IDENTITY: [u8; 32] = [7; 32];
 
     fn cache(dir: &Path, limit: u64) -> Arc<LayerCache> {
-        LayerCache::open(dir, limit).unwrap()
+        LayerCache::open(dir, limit, None).unwrap()
     }
 
     fn chain(n: u8) -> Digest {

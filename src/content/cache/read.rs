@@ -1,0 +1,117 @@
+//! Reading a layer: from disk, or else from its source.
+
+use std::io;
+use std::time::Instant;
+
+use crate::compress::SpanError;
+use crate::io::ReadAt;
+
+use super::demand::Advice;
+use super::layer::CachedLayer;
+
+/// How often a read looks again because what it waited for was evicted, or not kept.
+const MAX_TRIES: u32 = 16;
+
+impl CachedLayer {
+    /// The span at `at`, how far into it that is, and how many of `len` bytes it has.
+    fn piece(&self, at: u64, len: usize) -> io::Result<(u32, u64, usize)> {
+        let gap = || io::Error::new(io::ErrorKind::InvalidData, "the span table has a gap");
+        let index = self.table().find(at).ok_or_else(gap)?;
+        let span = self.span(index);
+        let skip = at - span.out_offset;
+        let left =
+            u64::from(span.len).checked_sub(skip).filter(|&left| left > 0).ok_or_else(gap)?;
+        Ok((index, skip, usize::try_from(left).map_or(len, |left| left.min(len))))
+    }
+
+    /// How many of `len` bytes at `offset` there are.
+    fn clip(&self, offset: u64, len: usize) -> usize {
+        let left = self.table().size.saturating_sub(offset);
+        usize::try_from(left).map_or(len, |left| left.min(len))
+    }
+
+    /// Notes that a read wants these spans, and has fetched what that lets expect.
+    fn wanted(&self, spans: std::ops::RangeInclusive<u32>) {
+        for span in spans {
+            let Some(advice) = self.demand.wanted(span) else { continue };
+            let (Some(cache), Some(me)) = (self.cache.upgrade(), self.me.upgrade()) else { return };
+            match advice {
+                Advice::Ahead(spans) => cache.ahead().fetch(&me, spans),
+                Advice::All => cache.ahead().fetch_all(&me),
+            }
+        }
+    }
+
+    fn read_waiting(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (mut done, mut tries) = (0, 0);
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let (span, skip, take) = self.piece(at, buf.len() - done)?;
+            if self.read_stored(span, &mut buf[done..done + take], skip).is_some() {
+                self.counters.hit_bytes.add(take as u64);
+                self.count(|c| &c.hit_bytes, take as u64);
+                (done, tries) = (done + take, 0);
+                continue;
+            }
+            let last = self.table().find(offset + buf.len() as u64 - 1).unwrap_or(span);
+            // The disk takes nothing, so that what others fetched is not there: for ourselves.
+            let alone = tries == MAX_TRIES;
+            let read = self.read_far(span, last, &mut buf[done..], at, alone);
+            done += read.map_err(to_io)?;
+            tries += 1;
+        }
+        Ok(done)
+    }
+}
+
+fn to_io(e: SpanError) -> io::Error {
+    match e {
+        SpanError::Read { source, .. } | SpanError::ReadWindow { source, .. } => source,
+        e @ (SpanError::Decode { .. } | SpanError::Mismatch { .. }) => {
+            io::Error::new(io::ErrorKind::InvalidData, e)
+        }
+    }
+}
+
+impl ReadAt for CachedLayer {
+    fn size(&self) -> u64 {
+        self.table().size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.clip(offset, buf.len());
+        if let Some(n) = self.try_read_at(&mut buf[..len], offset)? {
+            return Ok(n);
+        }
+        let begun = Instant::now();
+        let cache = self.cache.upgrade();
+        let _waiting = cache.as_ref().map(|cache| cache.ahead().read_waits());
+        let (first, ..) = self.piece(offset, len)?;
+        let last = self.table().find(offset + len as u64 - 1).unwrap_or(first);
+        let read = self.read_waiting(&mut buf[..len], offset);
+        self.wanted(first..=last);
+        if let Some(cache) = &cache {
+            cache.counters().misses.add(1);
+            cache.counters().miss_latency.observe(begun.elapsed());
+        }
+        self.counters.served_bytes.add(read.as_ref().map_or(0, |n| *n as u64));
+        read
+    }
+
+    fn try_read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let len = self.clip(offset, buf.len());
+        let mut done = 0;
+        while done < len {
+            let (span, skip, take) = self.piece(offset + done as u64, len - done)?;
+            if self.read_stored(span, &mut buf[done..done + take], skip).is_none() {
+                return Ok(None);
+            }
+            self.wanted(span..=span);
+            done += take;
+        }
+        self.counters.hit_bytes.add(done as u64);
+        self.counters.served_bytes.add(done as u64);
+        self.count(|c| &c.hit_bytes, done as u64);
+        Ok(Some(done))
+    }
+}
