@@ -10,7 +10,8 @@ use crate::layer::{self, BuildOptions, Expected, Toc};
 use crate::tree::{self, Tree, follow, merge, raw};
 
 use super::Error;
-use super::store::{Store, open_tree};
+use super::discover::Discovery;
+use super::store::{Store, chain_tag, open_tree};
 
 /// Shows how far the indexing of layers is.
 pub trait Progress: Send + Sync {
@@ -28,39 +29,82 @@ impl Progress for Quiet {
     }
 }
 
-/// Indexes the layers of `image` that have no index, several at once.
+/// How many layers are asked at once what formats they have: all of it is waiting for answers.
+const DISCOVERIES: usize = 8;
+
+/// Makes every layer of `image` readable that is not: by a format that it comes with, or else by a
+/// pass over all of it. Several at once.
 pub(super) fn indexes(
     store: &Store,
     provider: &Arc<dyn Provider>,
     image: &Image,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let discovery = Discovery::new(provider, image, store.trust(), false);
+    let rest: Mutex<Vec<&image::Layer>> = Mutex::default();
+    let todo = unread(store, image)?;
+    in_parallel(&todo, DISCOVERIES, |layer| {
+        let (found, refused) = discovery.layer(layer);
+        for refused in refused {
+            let digest = &layer.descriptor.digest;
+            tracing::warn!(%digest, "not read lazily by its format: {refused}");
+        }
+        match found {
+            Some(found) => store.keep(&found)?,
+            None => rest.lock().push(layer),
+        }
+        Ok(())
+    })?;
+    scan_all(store, provider, rest.into_inner(), progress)
+}
+
+/// Passes over each of `layers`, several at once.
+pub(super) fn scan_all(
+    store: &Store,
+    provider: &Arc<dyn Provider>,
+    mut layers: Vec<&image::Layer>,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    // The largest first, so that no thread is left alone with one at the end.
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.descriptor.size));
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    in_parallel(&layers, threads, |layer| index(store, provider, layer, progress))
+}
+
+/// The layers of `image` that nothing here tells how to read, each once.
+fn unread<'a>(store: &Store, image: &'a Image) -> Result<Vec<&'a image::Layer>, Error> {
     let mut todo: Vec<&image::Layer> = Vec::new();
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
         let is_new = todo.iter().all(|other| other.descriptor.digest != *digest);
-        if is_new && store.checked_index(layer)?.is_none() {
+        if is_new && store.reading(image, layer)?.is_none() {
             todo.push(layer);
         }
     }
-    // The largest first, so that no thread is left alone with one at the end.
-    todo.sort_by_key(|layer| std::cmp::Reverse(layer.descriptor.size));
+    Ok(todo)
+}
+
+/// Calls `act` on each of `layers` by at most `threads` threads, until one fails.
+fn in_parallel<'a>(
+    layers: &[&'a image::Layer],
+    threads: usize,
+    act: impl Fn(&'a image::Layer) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let work = || {
-        while let Some(layer) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
             if failed.lock().is_some() {
                 return;
             }
-            if let Err(e) = index(store, provider, layer, progress) {
+            if let Err(e) = act(layer) {
                 failed.lock().get_or_insert(e);
                 return;
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(2, usize::from).min(todo.len());
     thread::scope(|scope| {
-        for _ in 1..threads {
+        for _ in 1..threads.min(layers.len()) {
             scope.spawn(work);
         }
         work();
@@ -103,23 +147,27 @@ fn index(
 /// Writes the merged tree of `image` and the trees of its layers, where they are missing.
 pub(super) fn trees(store: &Store, image: &Image) -> Result<(), Error> {
     let mut tocs: Vec<Toc> = Vec::with_capacity(image.layers.len());
-    let mut names = Vec::with_capacity(image.layers.len());
+    let (mut names, mut tags) = (Vec::with_capacity(image.layers.len()), Vec::new());
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
-        let index = store.checked_index(layer)?;
-        let index = index.ok_or_else(|| Error::Gone { chain_id: layer.chain_id.clone() })?;
+        let gone = || Error::Gone { chain_id: layer.chain_id.clone() };
+        let (origin, _) = store.reading(image, layer)?.ok_or_else(gone)?;
+        let index = store.checked_index(layer, &origin)?.ok_or_else(gone)?;
         let name = tree::Layer { diff_id: layer.diff_id.clone(), blob: digest.clone() };
-        let path = store.layer_path(&layer.diff_id);
+        let tag = origin.tag(digest);
+        let path = store.layer_path(&layer.diff_id, tag.as_deref());
         if open_tree(&path)?.is_none() {
             let write = |toc| Tree::write(&raw(toc)?, std::slice::from_ref(&name), &path);
             write(&index.toc).map_err(|source| Error::OpenTree { path: path.clone(), source })?;
         }
         tocs.push(index.toc);
         names.push(name);
+        tags.push(tag);
     }
     let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
     let failed = |source| Error::Tree { chain_id: chain_id.clone(), source };
     let tocs = follow(&tocs.iter().collect::<Vec<_>>()).map_err(failed)?;
     let merged = merge(&tocs.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(failed)?;
-    Tree::write(&merged, &names, &store.chain_path(chain_id)).map_err(failed)
+    let path = store.chain_path(chain_id, chain_tag(&tags).as_deref());
+    Tree::write(&merged, &names, &path).map_err(failed)
 }

@@ -57,6 +57,14 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// The indexes of an image could not be written beside it.
+    #[error("layer index of image {digest}: {source}")]
+    Push {
+        /// The image's manifest.
+        digest: Digest,
+        /// What the store answered.
+        source: content::Error,
+    },
     /// The image has no layers.
     #[error("the image has no layers, so there is nothing to mount")]
     NoLayers,
@@ -71,7 +79,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::Content { source, .. } => source.kind(),
+            Error::Content { source, .. } | Error::Push { source, .. } => source.kind(),
             Error::Layer(source) => source.kind(),
             Error::Index { source, .. } | Error::IndexList { source } => source.kind(),
             Error::Tree { source, .. } | Error::OpenTree { source, .. } => source.kind(),

@@ -3,7 +3,9 @@
 //! # Layout of the state root
 //!
 //! ```text
-//! index/<digest>.toc          TOC and access points of one layer
+//! index/<digest>.toc          TOC and access points of one layer, by a pass over it
+//! index/<digest>.<tag>.toc    the same, by what a foreign format says
+//! index/<digest>.found        which foreign formats were found that no annotation tells
 //! trees/<chain>.tree          the merged tree of a chain
 //! trees/<diff-id>.layer.tree  one layer alone
 //! trees/<chain>.erofs         the tree as an EROFS image, made when it is first mounted as such
@@ -11,18 +13,31 @@
 //! cache/<chain>.data          the data of a chain whose layers are all there, as one file
 //! ```
 //!
+//! Names of trees and EROFS images have a tag too where a layer is read by a foreign format: such a
+//! layer is not known to have the diffID that the configuration says, and its address space is of
+//! that format. The tag is derived from all that the reading hangs on (see `discover`), so that no
+//! image is ever shown what another one claims of the same chain ID.
+//!
 //! Everything here is derived from verified blobs: what is damaged, of an older version or gone is
 //! made again, never trusted.
 
+pub mod artifact;
 mod build;
+mod discover;
 mod error;
+mod lazy;
+mod push;
 mod store;
+mod trust;
 mod unpack;
 mod whole;
 
 pub use build::{Progress, Quiet};
+pub use discover::Refused;
 pub use error::Error;
-pub use store::{Lazy, Store};
+pub use lazy::{Explained, Lazy};
+pub use store::Store;
+pub use trust::{Trust, Trusted};
 pub use unpack::{UnpackError, UnpackOptions, unpack};
 pub use whole::WholeChain;
 
@@ -34,12 +49,16 @@ use crate::content::cache::{CachedLayer, LayerCache};
 use crate::digest::{ChainId, DiffId};
 use crate::fs::MountedTree;
 use crate::io::{CountingReader, ReadAt};
+use crate::layer::Origin;
 use crate::tree::Tree;
 
 /// A chain of layers that is ready to be read.
 pub struct Chain {
     /// The name of the whole.
     pub chain_id: ChainId,
+    /// What all that is shown hangs on where not every layer is known to have its diffID: files that
+    /// are derived from the chain then go by this too. `None` where the chain ID says it all.
+    pub tag: Option<String>,
     /// What a container sees.
     pub tree: Arc<Tree>,
     /// Where the EROFS image of the tree is, or is to be made.
@@ -66,6 +85,8 @@ pub struct Layer {
     pub lazy: Lazy,
     /// It in the cache on disk, where it is kept there.
     pub cached: Option<Arc<CachedLayer>>,
+    /// What says where its files are.
+    pub origin: Origin,
 }
 
 impl Chain {

@@ -1,108 +1,39 @@
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::compress::{BlobSpans, Codec, SpanCache, SpanReader, SpanTable};
+use crate::compress::{BlobSpans, SpanCache, SpanReader};
+use crate::content::Provider;
 use crate::content::cache::{Ingest, LayerCache};
-use crate::content::{Descriptor, Provider};
-use crate::digest::{ChainId, DiffId, Digest};
+use crate::digest::{Algorithm, ChainId, DiffId, Digest, Hasher};
 use crate::image::{self, Image};
 use crate::io::{CountingReader, ReadAt};
-use crate::layer::{BuildError, Identity, IndexStore, LayerIndex, StoredTable};
+use crate::layer::{BuildError, Identity, IndexStore, LayerIndex, Origin, StoredTable};
 use crate::tree::{self, Tree};
 
 use super::build::{self, Progress};
-use super::{Chain, Error, Layer};
+use super::discover::{Discovery, Found, Known};
+use super::lazy::{Explained, Lazy};
+use super::{Chain, Error, Layer, Trust};
 
 /// The most decoded bytes that are kept in memory for all layers together.
 const MEMORY_CACHE: u64 = 24 << 20;
-
-/// Above this many bytes from an access point, decoding again is too dear: what a pass decodes is
-/// kept on disk.
-const LONG_RUN: u64 = 8 << 20;
-
-/// Whether a layer is read lazily, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lazy {
-    /// It has no index yet; the first use makes one in one pass.
-    NotIndexed,
-    /// Any part can be decoded alone.
-    Spans {
-        /// How it is compressed.
-        codec: Codec,
-        /// Spans.
-        spans: usize,
-        /// Places where decoding can start.
-        points: usize,
-    },
-    /// It is compressed in one piece: the first read decodes up to that place, and the decoded
-    /// bytes are kept on disk.
-    OnePiece {
-        /// How it is compressed.
-        codec: Codec,
-        /// The longest stretch without a place to start, in uncompressed bytes.
-        run: u64,
-    },
-}
-
-impl Lazy {
-    /// What `table` allows.
-    fn of(table: &SpanTable) -> Self {
-        let (codec, run) = (table.codec, table.longest_run());
-        if run > LONG_RUN {
-            return Lazy::OnePiece { codec, run };
-        }
-        Lazy::Spans { codec, spans: table.spans.len(), points: table.points.len() }
-    }
-
-    /// Whether nothing has to be read or made before parts can be read.
-    pub fn is_ready(&self) -> bool {
-        !matches!(self, Lazy::NotIndexed)
-    }
-
-    /// Whether a part is read without decoding much more than it.
-    pub fn is_lazy(&self) -> bool {
-        matches!(self, Lazy::Spans { .. })
-    }
-}
-
-fn codec_name(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Plain => "uncompressed",
-        Codec::Gzip => "gzip",
-        Codec::Zstd => "zstd",
-    }
-}
-
-impl fmt::Display for Lazy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lazy::NotIndexed => f.write_str("not indexed yet; its first use makes the index"),
-            Lazy::Spans { codec, spans, points } => {
-                write!(f, "{}, {spans} spans from {points} access points", codec_name(*codec))
-            }
-            Lazy::OnePiece { codec, run } => write!(
-                f,
-                "{} without a place to start for {}; decoded bytes are kept on disk",
-                codec_name(*codec),
-                bytesize::ByteSize(*run).display().iec()
-            ),
-        }
-    }
-}
 
 /// What reading an image takes: its tree, and each layer's own tree and span table.
 struct Ready {
     tree: Tree,
     layers: Vec<(Tree, StoredTable)>,
+    erofs: PathBuf,
+    tag: Option<String>,
 }
 
 /// The indexes, trees and caches of one state root.
 pub struct Store {
     root: PathBuf,
     pub(super) indexes: IndexStore,
+    known: Known,
+    trust: Trust,
     memory: Arc<SpanCache>,
     disk: OnceLock<Arc<LayerCache>>,
 }
@@ -123,9 +54,22 @@ impl Store {
         Ok(Self {
             root: root.to_owned(),
             indexes: indexes.map_err(|source| Error::IndexList { source })?,
+            known: Known::in_folder(&root.join("index")),
+            trust: Trust::default(),
             memory: Arc::new(SpanCache::new(MEMORY_CACHE)),
             disk: OnceLock::new(),
         })
+    }
+
+    /// The same store, which also believes what `trust` says.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// What is believed.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Makes `image` ready: indexes its layers and merges them, where that has not been done.
@@ -160,39 +104,81 @@ impl Store {
         for (number, (layer, (raw, index))) in (0..).zip(parts) {
             layers.push(self.layer(provider, number, layer, raw, index)?);
         }
-        let erofs = self.erofs_path(&chain_id);
         let cache = self.disk().ok().cloned();
-        Ok(Chain { chain_id, tree: Arc::new(ready.tree), erofs, layers, cache })
+        let (tree, erofs, tag) = (Arc::new(ready.tree), ready.erofs, ready.tag);
+        Ok(Chain { chain_id, tag, tree, erofs, layers, cache })
     }
 
-    /// Whether the layer of `descriptor` is read lazily, and why.
+    /// How each layer of `image` is read, or would be: what is not known here is looked for, and
+    /// nothing is kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Layer`] where its index cannot be read.
-    pub fn lazy(&self, descriptor: &Descriptor) -> Result<Lazy, Error> {
-        let table = self.table(&descriptor.digest)?;
-        Ok(table.map_or(Lazy::NotIndexed, |table| Lazy::of(&table.table)))
+    /// [`Error::Index`] where an index cannot be read. A format that cannot be used is no error.
+    pub fn explain(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+    ) -> Result<Vec<Explained>, Error> {
+        let discovery = Discovery::new(provider, image, &self.trust, true);
+        let explain = |layer| {
+            let here = self.reading(image, layer)?.map(|(origin, stored)| (origin, stored.table));
+            let is_foreign = here.as_ref().is_some_and(|(origin, _)| *origin != Origin::Scan);
+            let (found, refused) =
+                if is_foreign { (None, Vec::new()) } else { discovery.layer(layer) };
+            let found = found.map(|found| (found.index.identity.origin, found.index.table));
+            let (origin, table) = here.or(found).unzip();
+            let lazy = table.as_ref().map_or(Lazy::NotIndexed, Lazy::of);
+            Ok(Explained { lazy, origin, refused })
+        };
+        image.layers.iter().map(explain).collect()
     }
 
-    fn table(&self, digest: &Digest) -> Result<Option<StoredTable>, Error> {
-        let loaded = self.indexes.load_table(digest);
-        loaded.map_err(|source| Error::Index { digest: digest.clone(), source })
-    }
-
-    /// The span table of `layer`; `None` where it has no index that can be used for it.
-    fn checked_table(&self, layer: &image::Layer) -> Result<Option<StoredTable>, Error> {
-        let Some(stored) = self.table(&layer.descriptor.digest)? else { return Ok(None) };
-        Ok(vouches(&stored.identity, layer)?.then_some(stored))
-    }
-
-    /// The whole index of `layer`; `None` where it has none that can be used for it.
-    pub(super) fn checked_index(&self, layer: &image::Layer) -> Result<Option<LayerIndex>, Error> {
+    /// How `layer` of `image` can be read by what is here; `None` where nothing is that may be used.
+    pub(super) fn reading(
+        &self,
+        image: &Image,
+        layer: &image::Layer,
+    ) -> Result<Option<(Origin, StoredTable)>, Error> {
         let digest = &layer.descriptor.digest;
-        let loaded = self.indexes.load(digest);
+        let known = || self.known.origins(image, layer, &self.trust);
+        for origin in std::iter::once(Origin::Scan).chain(once(known)) {
+            let loaded = self.indexes.load_table(digest, &origin);
+            let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
+            if let Some(stored) = found
+                && vouches(&stored.identity, layer)?
+            {
+                return Ok(Some((origin, stored)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole index of `layer` of that origin; `None` where it has none that can be used for it.
+    pub(super) fn checked_index(
+        &self,
+        layer: &image::Layer,
+        origin: &Origin,
+    ) -> Result<Option<LayerIndex>, Error> {
+        let digest = &layer.descriptor.digest;
+        let loaded = self.indexes.load(digest, origin);
         let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
         let Some(index) = found else { return Ok(None) };
         Ok(vouches(&index.identity, layer)?.then_some(index))
+    }
+
+    /// Keeps what was found out about a layer.
+    pub(super) fn keep(&self, found: &Found) -> Result<(), Error> {
+        let identity = &found.index.identity;
+        let digest = identity.digest.clone();
+        let saved = self.indexes.save(&found.index);
+        saved.map_err(|source| Error::Index { digest: digest.clone(), source })?;
+        let remembered = self.known.remember(&digest, &identity.origin, &found.via);
+        let remembered = remembered.and_then(|()| match &found.trace {
+            Some(trace) => self.known.keep_trace(&digest, trace),
+            None => Ok(()),
+        });
+        remembered.map_err(|source| Error::Io { path: self.root.join("index"), source })
     }
 
     fn layer(
@@ -203,6 +189,7 @@ impl Store {
         raw: Tree,
         index: StoredTable,
     ) -> Result<Layer, Error> {
+        let origin = index.identity.origin.clone();
         let descriptor = &layer.descriptor;
         let digest = &descriptor.digest;
         let content = |source| Error::Content { digest: digest.clone(), source };
@@ -219,7 +206,8 @@ impl Store {
         };
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
-        Ok(Layer { diff_id, descriptor: descriptor.clone(), raw, reader, blob, lazy, cached })
+        let descriptor = descriptor.clone();
+        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached })
     }
 
     /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no
@@ -263,15 +251,20 @@ impl Store {
 
     /// What reading `image` takes, where all of it is there and whole.
     fn ready(&self, image: &Image, chain_id: &ChainId) -> Result<Option<Ready>, Error> {
-        let Some(tree) = open_tree(&self.chain_path(chain_id))? else { return Ok(None) };
-        let mut layers = Vec::with_capacity(image.layers.len());
+        let (mut layers, mut tags) = (Vec::with_capacity(image.layers.len()), Vec::new());
         for layer in &image.layers {
-            let raw = open_tree(&self.layer_path(&layer.diff_id))?;
-            let table = self.checked_table(layer)?;
-            let (Some(raw), Some(table)) = (raw, table) else { return Ok(None) };
-            layers.push((raw, table));
+            let Some((origin, stored)) = self.reading(image, layer)? else { return Ok(None) };
+            let tag = origin.tag(&layer.descriptor.digest);
+            let raw = open_tree(&self.layer_path(&layer.diff_id, tag.as_deref()))?;
+            let Some(raw) = raw else { return Ok(None) };
+            layers.push((raw, stored));
+            tags.push(tag);
         }
-        Ok(Some(Ready { tree, layers }))
+        let tag = chain_tag(&tags);
+        let path = self.chain_path(chain_id, tag.as_deref());
+        let Some(tree) = open_tree(&path)? else { return Ok(None) };
+        let erofs = self.erofs_path(chain_id, tag.as_deref());
+        Ok(Some(Ready { tree, layers, erofs, tag }))
     }
 
     /// The indexes that are here, and their sizes in bytes.
@@ -282,10 +275,10 @@ impl Store {
     pub fn indexes(&self) -> Result<Vec<(Digest, u64)>, Error> {
         let dir = self.root.join("index");
         let listed = self.indexes.list();
-        let digests = listed.map_err(|source| Error::IndexList { source })?;
-        let mut found = Vec::with_capacity(digests.len());
-        for digest in digests {
-            let size = fs::metadata(self.indexes.path(&digest)).map(|m| m.len());
+        let files = listed.map_err(|source| Error::IndexList { source })?;
+        let mut found = Vec::with_capacity(files.len());
+        for (digest, path) in files {
+            let size = fs::metadata(path).map(|metadata| metadata.len());
             let size = size.map_err(|source| Error::Io { path: dir.clone(), source })?;
             found.push((digest, size));
         }
@@ -293,23 +286,37 @@ impl Store {
         Ok(found)
     }
 
-    /// Everything that the tree of `chain_id` is made of: that chain ID, its layers' diffIDs and
-    /// their blobs. The chain ID alone where its tree is not here.
+    /// Everything that the trees of `chain_id` are made of: that chain ID, its layers' diffIDs and
+    /// their blobs. The chain ID alone where no tree of it is here.
     ///
     /// # Errors
     ///
-    /// [`Error::OpenTree`].
+    /// [`Error::OpenTree`]; [`Error::Io`].
     pub fn digests_of(&self, chain_id: &ChainId) -> Result<Vec<Digest>, Error> {
         let mut digests = vec![chain_id.digest().clone()];
-        if let Some(tree) = open_tree(&self.chain_path(chain_id))? {
-            let parts = |layer: &tree::Layer| [layer.diff_id.digest().clone(), layer.blob.clone()];
-            digests.extend(tree.layers().iter().flat_map(parts));
+        let dir = self.root.join("trees");
+        let failed = |source| Error::Io { path: dir.clone(), source };
+        let stem = format!("{}.", stem(chain_id.digest()));
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let is_tree = |name: &str| {
+                let rest = name.strip_prefix(&stem).and_then(|rest| rest.strip_suffix("tree"));
+                rest.is_some_and(|rest| !rest.ends_with("layer."))
+            };
+            if name.to_str().is_some_and(is_tree)
+                && let Some(tree) = open_tree(&entry.path())?
+            {
+                let parts = |l: &tree::Layer| [l.diff_id.digest().clone(), l.blob.clone()];
+                digests.extend(tree.layers().iter().flat_map(parts));
+            }
         }
         Ok(digests)
     }
 
-    pub(super) fn chain_path(&self, chain_id: &ChainId) -> PathBuf {
-        self.tree_path(chain_id.digest(), "tree")
+    /// The tree of a chain: by its chain ID, and by what it hangs on if that is not known to be right.
+    pub(super) fn chain_path(&self, chain_id: &ChainId, tag: Option<&str>) -> PathBuf {
+        self.tree_path(chain_id.digest(), tag, "tree")
     }
 
     /// Where EROFS images of trees are, for [`crate::erofs::probe`] to find out whether they can be
@@ -318,18 +325,43 @@ impl Store {
         self.root.join("trees")
     }
 
-    fn erofs_path(&self, chain_id: &ChainId) -> PathBuf {
-        self.tree_path(chain_id.digest(), "erofs")
+    fn erofs_path(&self, chain_id: &ChainId, tag: Option<&str>) -> PathBuf {
+        self.tree_path(chain_id.digest(), tag, "erofs")
     }
 
-    pub(super) fn layer_path(&self, diff_id: &DiffId) -> PathBuf {
-        self.tree_path(diff_id.digest(), "layer.tree")
+    /// The tree of a layer alone, likewise.
+    pub(super) fn layer_path(&self, diff_id: &DiffId, tag: Option<&str>) -> PathBuf {
+        self.tree_path(diff_id.digest(), tag, "layer.tree")
     }
 
-    fn tree_path(&self, digest: &Digest, extension: &str) -> PathBuf {
-        let name = format!("{}-{}.{extension}", digest.algorithm().name(), digest.hex());
-        self.root.join("trees").join(name)
+    fn tree_path(&self, digest: &Digest, tag: Option<&str>, extension: &str) -> PathBuf {
+        let tag = tag.map_or_else(String::new, |tag| format!("{tag}."));
+        self.root.join("trees").join(format!("{}.{tag}{extension}", stem(digest)))
     }
+}
+
+/// A digest as the start of a file name.
+fn stem(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().name(), digest.hex())
+}
+
+/// Calls `list` only when the first of its items is wanted.
+fn once<T>(list: impl FnOnce() -> Vec<T>) -> impl Iterator<Item = T> {
+    std::iter::once_with(list).flatten()
+}
+
+/// What files of a chain have in their names, given what its layers' files have: `None` where every
+/// layer is known to have its diffID, so that the chain ID says it all.
+pub(super) fn chain_tag(tags: &[Option<String>]) -> Option<String> {
+    if tags.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    for tag in tags {
+        hasher.update(tag.as_deref().unwrap_or("-").as_bytes());
+        hasher.update(b"\n");
+    }
+    Some(hasher.finish().hex())
 }
 
 /// Whether the index that is `identity` can be used for `layer`, which is of the same blob.
@@ -343,6 +375,10 @@ impl Store {
 /// [`Error::Layer`] where the blob has another diffID than the layer is said to have.
 fn vouches(identity: &Identity, layer: &image::Layer) -> Result<bool, Error> {
     let (found, expected) = (&identity.diff_id, &layer.diff_id);
+    // What another origin says of the diffID is only what some image's configuration says.
+    if identity.origin != Origin::Scan {
+        return Ok(found == expected);
+    }
     if found.digest().algorithm() != expected.digest().algorithm() {
         return Ok(false);
     }

@@ -29,6 +29,7 @@ const VERSION: u32 = 1;
 /// What writing the data of a chain to a file takes.
 pub struct WholeChain {
     chain_id: ChainId,
+    tag: Option<String>,
     tree: MountedTree,
     layers: Vec<Arc<CachedLayer>>,
     cache: Arc<LayerCache>,
@@ -42,7 +43,7 @@ impl Chain {
     /// Those of opening the file.
     pub fn whole(&self) -> io::Result<Option<Whole>> {
         let Some(cache) = &self.cache else { return Ok(None) };
-        cache.whole(self.chain_id.digest(), &identity(&self.tree))
+        cache.whole(self.chain_id.digest(), &identity(&self.tree, self.tag.as_deref()))
     }
 
     /// What it takes to write the data to a file; `None` where layers are not kept in the cache,
@@ -51,6 +52,7 @@ impl Chain {
         let layers = self.layers.iter().map(|layer| layer.cached.clone());
         Some(WholeChain {
             chain_id: self.chain_id.clone(),
+            tag: self.tag.clone(),
             tree: self.mounted_tree(),
             layers: layers.collect::<Option<_>>()?,
             cache: self.cache.clone()?,
@@ -70,7 +72,7 @@ impl WholeChain {
     ///
     /// Those of reading the layers and writing the file; `Interrupted` where it was stopped.
     pub fn write(&self, stop: &AtomicBool) -> io::Result<Option<Whole>> {
-        let identity = identity(&self.tree.tree);
+        let identity = identity(&self.tree.tree, self.tag.as_deref());
         let len = self.tree.blob_size();
         self.cache.keep_whole(self.chain_id.digest(), &identity, len, &mut |buf, offset| {
             if stop.load(Ordering::Relaxed) {
@@ -82,12 +84,14 @@ impl WholeChain {
     }
 }
 
-/// What the data of `tree` are, whatever else is called like it.
-fn identity(tree: &Tree) -> [u8; 32] {
+/// What the data of `tree` are, whatever else is called like it. The tag tells trees apart that are
+/// the same in all but what their content is, which no tree says.
+fn identity(tree: &Tree, tag: Option<&str>) -> [u8; 32] {
     let mut text = format!("{VERSION} {:08x} {}", tree.fingerprint(), tree.summary().data_len);
     for layer in tree.layers() {
         text.push_str(&format!(" {}", layer.diff_id));
     }
+    text.push_str(tag.unwrap_or_default());
     let digest = Digest::sha256(text.as_bytes());
     digest.as_bytes().first_chunk().copied().unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::chain::Trusted;
 use crate::digest::ChainId;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -41,6 +42,10 @@ pub(crate) struct Global {
     /// Show no progress bars
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// Believe an index that the image does not vouch for: the digest of a layer index or SOCI
+    /// index, or `any` for whatever lies beside the image
+    #[arg(long, global = true, value_name = "DIGEST|any", value_delimiter = ',')]
+    pub(crate) trust_index: Vec<Trusted>,
     /// How images are mounted: as EROFS, by FUSE alone, or as EROFS where the kernel can [default:
     /// auto, or $STRATAFS_MODE]
     #[arg(long, global = true, value_name = "MODE", value_enum)]
@@ -277,6 +282,9 @@ pub(crate) enum IndexVerb {
     Build(ImageArgs),
     /// List the indexes that are here
     Ls,
+    /// Index every layer of an image and put the indexes beside it, for other machines to use with
+    /// --trust-index
+    Push(ImageArgs),
 }
 
 /// Verbs of `snapshot`.

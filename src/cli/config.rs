@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::args::{Global, ModeName};
+use crate::chain::Trusted;
 use crate::erofs::Mode;
 
 /// What holds for one run of the program: the arguments, with the environment and the defaults
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// How images are mounted.
     pub(crate) mode: ModeName,
+    /// What is believed though images do not vouch for it.
+    pub(crate) trust: Vec<Trusted>,
 }
 
 impl Config {
@@ -45,6 +48,7 @@ impl Config {
             progress: !global.no_progress && !global.json,
             log: global.log.clone().unwrap_or_else(|| "warn".to_owned()),
             mode: global.mode.or_else(mode_variable).unwrap_or(ModeName::Auto),
+            trust: [global.trust_index.clone(), trust_variable()].concat(),
         }
     }
 }
@@ -52,6 +56,12 @@ impl Config {
 /// The path without `.` and with the current folder in front, so that a daemon may change its own.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
+}
+
+/// What `STRATAFS_TRUST_INDEX` says, separated by commas; what is no digest is not believed.
+fn trust_variable() -> Vec<Trusted> {
+    let text = env::var("STRATAFS_TRUST_INDEX").unwrap_or_default();
+    text.split(',').filter_map(|item| item.trim().parse().ok()).collect()
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {

@@ -26,8 +26,28 @@ pub(crate) fn run(wire: &Wire, verb: &IndexVerb, out: Output) -> Result<(), Fail
             indexes.retain(|(digest, _)| blobs.contains(&digest));
             show(&indexes, out)
         }
+        IndexVerb::Push(args) => push(wire, &args.image, out),
         IndexVerb::Ls => show(&wire.store()?.indexes()?, out),
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Pushed {
+    /// The digest of the artifact's manifest: what `--trust-index` takes.
+    artifact: Option<String>,
+    layers: usize,
+}
+
+fn push(wire: &Wire, image: &str, out: Output) -> Result<(), Failure> {
+    let pushed = wire.push_index(image)?;
+    let shown = Pushed {
+        artifact: pushed.as_ref().map(|(artifact, _)| artifact.digest.to_string()),
+        layers: pushed.as_ref().map_or(0, |(_, layers)| *layers),
+    };
+    out.show(&shown, |shown| match &shown.artifact {
+        Some(digest) => format!("{digest}\n"),
+        None => "every layer brings an index of its own: nothing to push\n".to_owned(),
+    })
 }
 
 fn show(indexes: &[(Digest, u64)], out: Output) -> Result<(), Failure> {

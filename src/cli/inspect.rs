@@ -34,6 +34,10 @@ struct LayerShown {
     chain_id: String,
     lazy: bool,
     reason: String,
+    /// What says where its files are.
+    format: Option<String>,
+    /// Formats that it has and that are not used, each with the reason.
+    refused: Vec<String>,
 }
 
 /// Shows the image; nothing is indexed for it.
@@ -42,8 +46,8 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
     let image = &found.image;
     let store = wire.store()?;
     let mut layers = Vec::new();
-    for (i, layer) in image.layers.iter().enumerate() {
-        let lazy = store.lazy(&layer.descriptor)?;
+    let explained = store.explain(&found.provider, image)?;
+    for ((i, layer), how) in image.layers.iter().enumerate().zip(explained) {
         layers.push(LayerShown {
             number: i + 1,
             digest: layer.descriptor.digest.to_string(),
@@ -51,8 +55,10 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
             size: layer.descriptor.size,
             diff_id: layer.diff_id.to_string(),
             chain_id: layer.chain_id.to_string(),
-            lazy: lazy.is_lazy(),
-            reason: lazy.to_string(),
+            lazy: how.lazy.is_lazy(),
+            reason: how.to_string(),
+            format: how.origin.as_ref().map(ToString::to_string),
+            refused: how.refused.iter().map(ToString::to_string).collect(),
         });
     }
     let platform = image.config.platform();
@@ -95,6 +101,9 @@ fn text(shown: &Inspected) -> String {
             if layer.lazy { "yes" } else { "no" },
             layer.reason
         );
+        for refused in &layer.refused {
+            let _infallible = writeln!(text, "refused {refused}");
+        }
     }
     text
 }

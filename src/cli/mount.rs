@@ -82,6 +82,9 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     if let Some(platform) = &config.platform {
         command.args(["--platform", platform]);
     }
+    for trusted in &config.trust {
+        command.args(["--trust-index", &trusted.to_string()]);
+    }
     command.arg("serve-mount");
     if let Some(upper) = &args.rw {
         command.arg("--rw").arg(std::path::absolute(upper)?);

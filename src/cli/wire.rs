@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use crate::chain::{self, Chain, Store};
-use crate::content::{Provider, registry};
+use crate::chain::{self, Chain, Store, Trust};
+use crate::content::{Descriptor, Ingester, Layout, Provider, registry};
 use crate::digest::{ChainId, DiffId};
 use crate::erofs;
 use crate::error::Kind;
@@ -61,7 +61,8 @@ impl Wire {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
-        let store = Store::open(&self.config.root)?;
+        let trust = Trust::new(self.config.trust.clone());
+        let store = Store::open(&self.config.root)?.trusting(trust);
         Ok(self.store.get_or_init(|| store))
     }
 
@@ -107,6 +108,31 @@ impl Wire {
     pub(crate) fn prepare(&self, text: &str) -> Result<(), Failure> {
         let found = self.image(text)?;
         Ok(self.store()?.prepare(&found.provider, &found.image, &self.progress())?)
+    }
+
+    /// Writes the indexes of the layers of the image that `text` names beside it. Returns the artifact
+    /// and how many layers it is of; `None` where there is nothing to write.
+    pub(crate) fn push_index(&self, text: &str) -> Result<Option<(Descriptor, usize)>, Failure> {
+        let found = self.image(text)?;
+        let store = self.store()?;
+        let push = |target: &dyn Ingester| {
+            store.push_index(&found.provider, &found.image, target, &[], &self.progress())
+        };
+        match text.parse()? {
+            Source::Registry(reference) => Ok(push(&self.registries.repository(&reference)?)?),
+            Source::Oci { path, .. } => {
+                let layout = Layout::open(path)?;
+                let pushed = push(&layout)?;
+                if let Some((artifact, _)) = &pushed {
+                    layout.set_root(artifact, None)?;
+                }
+                Ok(pushed)
+            }
+            Source::OciArchive { .. } | Source::DockerArchive { .. } => {
+                Err(Failure::new(Kind::InvalidArgument, format!("{text} cannot be written to"))
+                    .hint("push the indexes of an image in a registry or in oci:DIR"))
+            }
+        }
     }
 
     /// As [`Wire::chain`], of the layers up to `chain` only, where one is given.

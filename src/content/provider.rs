@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::digest::Hasher;
+use crate::digest::{Digest, Hasher};
 use crate::io::ReadAt;
 
 use super::{Descriptor, Error};
@@ -33,6 +33,29 @@ pub trait Provider: Send + Sync {
     /// Whether reads go over a network, so that what is read is worth keeping on disk.
     fn is_remote(&self) -> bool {
         false
+    }
+
+    /// A manifest or image index by its digest alone, checked, with its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], also where a store cannot look without a size; as [`Provider::read`].
+    fn find_document(&self, digest: &Digest) -> Result<(Descriptor, Vec<u8>), Error> {
+        Err(Error::NotFound { digest: digest.clone(), store: self.name().to_owned() })
+    }
+
+    /// The manifests whose subject is `digest`, those of type `artifact_type` if it is given; none
+    /// in a store that keeps no such thing.
+    ///
+    /// # Errors
+    ///
+    /// What the store answers.
+    fn referrers(
+        &self,
+        _digest: &Digest,
+        _artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        Ok(Vec::new())
     }
 
     /// The whole content of a document, checked against its digest.
@@ -80,6 +103,16 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
     }
     fn is_remote(&self) -> bool {
         (**self).is_remote()
+    }
+    fn find_document(&self, digest: &Digest) -> Result<(Descriptor, Vec<u8>), Error> {
+        (**self).find_document(digest)
+    }
+    fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        (**self).referrers(digest, artifact_type)
     }
     fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         (**self).read(descriptor)

@@ -17,6 +17,9 @@ pub(crate) use builder::xattr_cost;
 pub use builder::{MAX_EXTENTS, MAX_XATTR_BYTES, TocBuilder};
 pub use error::{BuildError, EntryError};
 pub use fault::{TocError, TocFault};
-pub use index::{FormatError, Identity, IndexStore, LayerIndex, Origin, StoreError, StoredTable};
+pub use index::{
+    Bundle, FormatError, Identity, IndexStore, LayerIndex, MAX_BUNDLE, Origin, StoreError,
+    StoredTable,
+};
 pub use names::{MAX_LINKS, MAX_NAMES, MAX_PATH_BYTES};
 pub use toc::{Extent, Inode, Name, Target, Toc};

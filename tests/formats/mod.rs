@@ -55,7 +55,7 @@ fn read_estargz(blob: &[u8]) -> Lazy {
     let footer = estargz::Footer::parse(tail, size).unwrap();
     let Some(estargz::Footer::Toc { offset, end }) = footer else { panic!("{footer:?}") };
     let member = range(blob, offset, end);
-    let json = estargz::toc_json(member, &ESTARGZ_TOC.parse().unwrap()).unwrap();
+    let json = estargz::toc_json(member, Some(&ESTARGZ_TOC.parse().unwrap())).unwrap();
     estargz::decode(&json, size, offset).unwrap()
 }
 

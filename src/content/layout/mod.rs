@@ -11,6 +11,7 @@
 //! by rename under the lock, so readers need none.
 
 mod ingest;
+mod referrers;
 mod roots;
 
 pub use roots::REF_NAME;
@@ -149,6 +150,18 @@ impl Provider for Layout {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_found(&self.name, descriptor)),
             Err(e) => Err(Error::io(&self.name)(e)),
         }
+    }
+
+    fn find_document(&self, digest: &Digest) -> Result<(Descriptor, Vec<u8>), Error> {
+        self.find(digest)
+    }
+
+    fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        self.about(digest, artifact_type)
     }
 }
 

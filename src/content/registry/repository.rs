@@ -148,6 +148,21 @@ impl Provider for Repository {
     fn is_remote(&self) -> bool {
         true
     }
+
+    fn find_document(&self, digest: &Digest) -> Result<(Descriptor, Vec<u8>), content::Error> {
+        let fetched = self.0.clone().fetch(&digest.to_string(), Some(digest.clone()));
+        let descriptor = fetched.map_err(|e| self.convert(e, digest))?;
+        let data = self.0.kept(digest).ok_or_else(|| self.convert(Error::Stopped, digest))?;
+        Ok((descriptor, data.to_vec()))
+    }
+
+    fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, content::Error> {
+        Self::referrers(self, digest, artifact_type).map_err(|e| self.convert(e, digest))
+    }
 }
 
 impl Inner {

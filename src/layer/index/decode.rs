@@ -112,10 +112,9 @@ pub(super) fn decode_table(header: &Header, spans: &[u8]) -> Result<SpanTable, F
 /// The section "identity".
 pub(super) fn decode_identity(bytes: &[u8]) -> Result<Identity, FormatError> {
     let mut input = Input(bytes);
-    let origin = match input.byte()? {
-        0 => Origin::Scan,
-        _ => return Err(FormatError::Invalid("origin")),
-    };
+    let code = input.byte()?;
+    let of_origin = if code == 0 { None } else { Some(digest(&mut input)?) };
+    let origin = Origin::from_code(code, of_origin).ok_or(FormatError::Invalid("origin"))?;
     let digest = digest(&mut input)?;
     let diff_id = DiffId::new(self::digest(&mut input)?);
     let media_type = std::str::from_utf8(input.bytes()?);

@@ -9,7 +9,7 @@ use super::layout::{
     VERSION, ZSTD_LEVEL, foreseen_place,
 };
 use super::wire::{put, put_bytes, put_difference, zigzag};
-use super::{FormatError, Identity, Origin};
+use super::{FormatError, Identity};
 
 /// `index` as the bytes of a file.
 pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, FormatError> {
@@ -39,9 +39,10 @@ pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, FormatError> {
 }
 
 fn identity(identity: &Identity) -> Vec<u8> {
-    let mut out = vec![match identity.origin {
-        Origin::Scan => 0,
-    }];
+    let mut out = vec![identity.origin.code()];
+    if let Some(digest) = identity.origin.digest() {
+        put_digest(&mut out, digest);
+    }
     put_digest(&mut out, &identity.digest);
     put_digest(&mut out, identity.diff_id.digest());
     put_bytes(&mut out, identity.media_type.as_bytes());

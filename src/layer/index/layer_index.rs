@@ -2,14 +2,7 @@ use crate::compress::SpanTable;
 use crate::digest::{DiffId, Digest};
 use crate::layer::Toc;
 
-use super::{FormatError, decode, encode};
-
-/// Where a layer index comes from, and with it who vouches for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// A pass over the whole blob, which checked blob digest and diffID.
-    Scan,
-}
+use super::{FormatError, Origin, decode, encode};
 
 /// Which layer an index is of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,9 @@
 //! 64  the sections "identity", "spans", "windows" and "toc", one right after the other; nothing more
 //! ```
 //!
-//! - **identity**: origin, a byte; blob digest and diffID, each an algorithm, a byte, and the hash;
-//!   media type, as a varint length and UTF-8.
+//! - **identity**: origin, a byte, and unless it is 0 a digest; blob digest and diffID; media type, as
+//!   a varint length and UTF-8. A digest is an algorithm, a byte, and the hash. Origins are 0 a pass
+//!   over the blob, 1 eStargz, 2 zstd:chunked, 3 SOCI, 4 another index.
 //! - **spans**: a span table as [`crate::compress::SpanTable::encode`] writes it.
 //! - **windows**: the packed windows that the span table refers to, read from the file when one is
 //!   needed.
@@ -23,7 +24,7 @@
 /// The first bytes of a file.
 pub(super) const MAGIC: &[u8; 8] = b"STRATIDX";
 /// The version of this layout. Files of another one are made again.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// The length of the header in bytes.
 pub(super) const HEADER_LEN: usize = 64;
 /// How many sections there are.

@@ -10,7 +10,7 @@ use crate::io::{AtomicFile, FileReader, ReadAt};
 
 use super::decode::{Header, Section, decode_identity, decode_table};
 use super::layout::HEADER_LEN;
-use super::{FormatError, Identity, LayerIndex};
+use super::{FormatError, Identity, LayerIndex, Origin};
 
 /// What file names end in.
 const SUFFIX: &str = ".toc";
@@ -63,7 +63,8 @@ enum Unusable {
     OtherLayer(Digest),
 }
 
-/// The layer indexes of one state root: `DIR/<algorithm>-<hex of the blob digest>.toc`.
+/// The layer indexes of one state root: `DIR/<algorithm>-<hex of the blob digest>.toc`, and for those
+/// of foreign origin `DIR/<algorithm>-<hex of the blob digest>.<tag of the origin>.toc`.
 ///
 /// A file that is damaged, of another version or of another layer counts as absent; the next
 /// [`IndexStore::save`] replaces it.
@@ -83,22 +84,23 @@ impl IndexStore {
         Ok(Self { dir: dir.to_owned() })
     }
 
-    /// Where the index of the blob `digest` is kept.
-    pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{}-{}{SUFFIX}", digest.algorithm().name(), digest.hex()))
+    /// Where the index of the blob `digest` of that origin is kept.
+    pub fn path(&self, digest: &Digest, origin: &Origin) -> PathBuf {
+        let tag = origin.tag(digest).map_or_else(String::new, |tag| format!(".{tag}"));
+        self.dir.join(format!("{}-{}{tag}{SUFFIX}", digest.algorithm().name(), digest.hex()))
     }
 
-    /// The index of the blob `digest`; `None` where there is none to be used.
+    /// The index of the blob `digest` of that origin; `None` where there is none to be used.
     ///
     /// # Errors
     ///
     /// Those of reading a file that is there.
-    pub fn load(&self, digest: &Digest) -> Result<Option<LayerIndex>, StoreError> {
-        self.read(digest, |file| {
+    pub fn load(&self, digest: &Digest, origin: &Origin) -> Result<Option<LayerIndex>, StoreError> {
+        self.read(digest, origin, |file| {
             let mut bytes = vec![0; usize::try_from(file.size()).map_err(io::Error::other)?];
             file.read_exact_at(&mut bytes, 0)?;
             let index = LayerIndex::decode(&bytes)?;
-            same_layer(&index.identity, digest)?;
+            same_layer(&index.identity, digest, origin)?;
             Ok(index)
         })
     }
@@ -110,13 +112,17 @@ impl IndexStore {
     /// # Errors
     ///
     /// As [`IndexStore::load`].
-    pub fn load_table(&self, digest: &Digest) -> Result<Option<StoredTable>, StoreError> {
-        self.read(digest, |file| {
+    pub fn load_table(
+        &self,
+        digest: &Digest,
+        origin: &Origin,
+    ) -> Result<Option<StoredTable>, StoreError> {
+        self.read(digest, origin, |file| {
             let mut start = vec![0; HEADER_LEN];
             let n = file.read_at(&mut start, 0)?;
             let header = Header::decode(&start[..n], file.size())?;
             let identity = decode_identity(&section(&file, &header.identity)?)?;
-            same_layer(&identity, digest)?;
+            same_layer(&identity, digest, origin)?;
             let table = decode_table(&header, &section(&file, &header.spans)?)?;
             check(&file, &header.windows)?;
             let (offset, len) = (header.windows.offset, header.windows.len);
@@ -128,9 +134,10 @@ impl IndexStore {
     fn read<T>(
         &self,
         digest: &Digest,
+        origin: &Origin,
         act: impl FnOnce(FileReader) -> Result<T, Unusable>,
     ) -> Result<Option<T>, StoreError> {
-        let path = self.path(digest);
+        let path = self.path(digest, origin);
         let file = match fs::File::open(&path) {
             Ok(file) => FileReader::new(file).map_err(at(&path))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -147,14 +154,14 @@ impl IndexStore {
         }
     }
 
-    /// Keeps `index`, in place of what was there for its blob; it is on disk when this returns.
+    /// Keeps `index`, in place of what was there of its blob and origin; it is on disk when this returns.
     ///
     /// # Errors
     ///
     /// Those of writing; what was there before is then still there.
     pub fn save(&self, index: &LayerIndex) -> Result<(), StoreError> {
         let bytes = index.encode()?;
-        let path = self.path(&index.identity.digest);
+        let path = self.path(&index.identity.digest, &index.identity.origin);
         let write = || {
             let mut file = AtomicFile::create(&path)?;
             file.file().write_all(&bytes)?;
@@ -163,27 +170,28 @@ impl IndexStore {
         write().map_err(at(&path))
     }
 
-    /// The blobs of which there is an index, used or not, in no order.
+    /// The files that are here, used or not, each with the blob that it is of, in no order.
     ///
     /// # Errors
     ///
     /// Those of reading the folder.
-    pub fn list(&self) -> Result<Vec<Digest>, StoreError> {
-        let mut digests = Vec::new();
+    pub fn list(&self) -> Result<Vec<(Digest, PathBuf)>, StoreError> {
+        let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
-            let name = entry.map_err(at(&self.dir))?.file_name();
-            digests.extend(name.to_str().and_then(digest_of));
+            let entry = entry.map_err(at(&self.dir))?;
+            let digest = entry.file_name().to_str().and_then(digest_of);
+            files.extend(digest.map(|digest| (digest, entry.path())));
         }
-        Ok(digests)
+        Ok(files)
     }
 
-    /// Removes the index of the blob `digest`; says whether there was one.
+    /// Removes the index of the blob `digest` of that origin; says whether there was one.
     ///
     /// # Errors
     ///
     /// Those of `unlink`.
-    pub fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.path(digest);
+    pub fn remove(&self, digest: &Digest, origin: &Origin) -> Result<bool, StoreError> {
+        let path = self.path(digest, origin);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -216,15 +224,16 @@ fn check(file: &FileReader, section: &Section) -> Result<(), Unusable> {
     Ok(section.check_sum(checksum)?)
 }
 
-fn same_layer(identity: &Identity, digest: &Digest) -> Result<(), Unusable> {
-    if identity.digest == *digest {
+fn same_layer(identity: &Identity, digest: &Digest, origin: &Origin) -> Result<(), Unusable> {
+    if identity.digest == *digest && identity.origin == *origin {
         return Ok(());
     }
     Err(Unusable::OtherLayer(identity.digest.clone()))
 }
 
 fn digest_of(file_name: &str) -> Option<Digest> {
-    let (algorithm, hex) = file_name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let stem = file_name.strip_suffix(SUFFIX)?.split('.').next()?;
+    let (algorithm, hex) = stem.split_once('-')?;
     let known = [Algorithm::Sha256, Algorithm::Sha512];
     known.iter().find(|known| known.name() == algorithm)?;
     format!("{algorithm}:{hex}").parse().ok()

@@ -230,21 +230,26 @@ fn a_store_gives_back_what_it_keeps() {
     let store = IndexStore::open(&dir.path().join("index")).unwrap();
     let index = small();
     let digest = index.identity.digest.clone();
-    assert_eq!(store.load(&digest).unwrap(), None);
-    assert!(!store.remove(&digest).unwrap());
+    assert_eq!(store.load(&digest, &Origin::Scan).unwrap(), None);
+    assert!(!store.remove(&digest, &Origin::Scan).unwrap());
     store.save(&index).unwrap();
     store.save(&index).unwrap();
-    assert_eq!(store.load(&digest).unwrap().as_ref(), Some(&index));
-    let stored = store.load_table(&digest).unwrap().unwrap();
+    assert_eq!(store.load(&digest, &Origin::Scan).unwrap().as_ref(), Some(&index));
+    let stored = store.load_table(&digest, &Origin::Scan).unwrap().unwrap();
     let mut windows = vec![0; index.windows.len()];
     stored.windows.read_exact_at(&mut windows, 0).unwrap();
     assert_eq!(stored.windows.size(), windows.len() as u64);
     assert_eq!((stored.identity, stored.table), (index.identity, index.table));
     assert_eq!(windows, index.windows);
-    std::fs::write(store.path(&digest).with_extension("tmp"), b"left over").unwrap();
-    assert_eq!(store.list().unwrap(), std::slice::from_ref(&digest));
-    assert!(store.remove(&digest).unwrap());
-    assert_eq!(store.load(&digest).unwrap(), None);
+    std::fs::write(store.path(&digest, &Origin::Scan).with_extension("tmp"), b"left over").unwrap();
+    let foreign = Origin::Soci(Digest::sha256(b"zTOC"));
+    assert_eq!(store.load(&digest, &foreign).unwrap(), None, "of another origin");
+    std::fs::copy(store.path(&digest, &Origin::Scan), store.path(&digest, &foreign)).unwrap();
+    assert_eq!(store.load(&digest, &foreign).unwrap(), None, "the file of another origin");
+    let listed: Vec<_> = store.list().unwrap().into_iter().map(|(digest, _)| digest).collect();
+    assert_eq!(listed, [digest.clone(), digest.clone()]);
+    assert!(store.remove(&digest, &Origin::Scan).unwrap());
+    assert_eq!(store.load(&digest, &Origin::Scan).unwrap(), None);
 }
 
 #[test]
@@ -256,15 +261,15 @@ fn a_store_takes_damaged_files_for_absent() {
     let good = index.encode().unwrap();
     let other = Digest::sha256(b"other");
     for bad in [&good[..good.len() - 1], &good[..20], b"", &[0; 200]] {
-        std::fs::write(store.path(&digest), bad).unwrap();
-        assert_eq!(store.load(&digest).unwrap(), None);
-        assert!(store.load_table(&digest).unwrap().is_none());
+        std::fs::write(store.path(&digest, &Origin::Scan), bad).unwrap();
+        assert_eq!(store.load(&digest, &Origin::Scan).unwrap(), None);
+        assert!(store.load_table(&digest, &Origin::Scan).unwrap().is_none());
     }
-    std::fs::write(store.path(&other), &good).unwrap();
-    assert_eq!(store.load(&other).unwrap(), None, "the file of another layer");
-    assert!(store.load_table(&other).unwrap().is_none());
+    std::fs::write(store.path(&other, &Origin::Scan), &good).unwrap();
+    assert_eq!(store.load(&other, &Origin::Scan).unwrap(), None, "the file of another layer");
+    assert!(store.load_table(&other, &Origin::Scan).unwrap().is_none());
     store.save(&index).unwrap();
-    assert!(store.load(&digest).unwrap().is_some());
+    assert!(store.load(&digest, &Origin::Scan).unwrap().is_some());
 }
 
 #[test]
@@ -275,7 +280,7 @@ fn a_damaged_toc_does_not_keep_the_table_from_being_read() {
     let digest = index.identity.digest.clone();
     let mut file = index.encode().unwrap();
     *file.last_mut().unwrap() ^= 1;
-    std::fs::write(store.path(&digest), &file).unwrap();
-    assert!(store.load_table(&digest).unwrap().is_some());
-    assert_eq!(store.load(&digest).unwrap(), None);
+    std::fs::write(store.path(&digest, &Origin::Scan), &file).unwrap();
+    assert!(store.load_table(&digest, &Origin::Scan).unwrap().is_some());
+    assert_eq!(store.load(&digest, &Origin::Scan).unwrap(), None);
 }
