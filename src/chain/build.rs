@@ -77,7 +77,12 @@ fn unread<'a>(store: &Store, image: &'a Image) -> Result<Vec<&'a image::Layer>, 
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
         let is_new = todo.iter().all(|other| other.descriptor.digest != *digest);
-        if is_new && store.reading(image, layer)?.is_none() {
+        // All of the index is needed now, not only what reading content takes.
+        let is_read = || match store.reading(image, layer)? {
+            Some((origin, _)) => Ok(store.checked_index(layer, &origin)?.is_some()),
+            None => Ok(false),
+        };
+        if is_new && !is_read()? {
             todo.push(layer);
         }
     }

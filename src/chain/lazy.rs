@@ -43,11 +43,6 @@ impl Lazy {
         Lazy::Spans { codec, spans: table.spans.len(), points: table.points.len() }
     }
 
-    /// Whether nothing has to be read or made before parts can be read.
-    pub fn is_ready(&self) -> bool {
-        !matches!(self, Lazy::NotIndexed)
-    }
-
     /// Whether a part is read without decoding much more than it.
     pub fn is_lazy(&self) -> bool {
         matches!(self, Lazy::Spans { .. })

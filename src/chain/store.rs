@@ -134,6 +134,15 @@ impl Store {
         image.layers.iter().map(explain).collect()
     }
 
+    /// Whether nothing has to be read or made before `layer` of `image` can be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Index`] where an index cannot be read.
+    pub fn is_ready(&self, image: &Image, layer: &image::Layer) -> Result<bool, Error> {
+        Ok(self.reading(image, layer)?.is_some())
+    }
+
     /// How `layer` of `image` can be read by what is here; `None` where nothing is that may be used.
     pub(super) fn reading(
         &self,

@@ -151,7 +151,7 @@ impl Maker {
         let names = |l: &Layer| (l.diff_id.clone(), l.descriptor.digest.clone());
         lease.record(&image.layers.iter().map(names).collect::<Vec<_>>())?;
         // Another layer's fault is not this one's; and what was ready may be collected by now.
-        if job.ready.is_err() || !self.store.lazy(&layer.descriptor)?.is_ready() {
+        if job.ready.is_err() || !self.store.is_ready(&image, layer)? {
             self.store.prepare(&found.provider, &image, &Quiet)?;
         }
         self.images.remember_while(found, &wanted.chain, || self.commit(wanted, layer))

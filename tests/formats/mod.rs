@@ -2,6 +2,7 @@
 //! stargz-snapshotter 0.12, zstd:chunked by skopeo 1.18, a zTOC by SOCI 0.4. The layer is GNU tar's,
 //! the chunks of the first two have 3,000 bytes, the spans of the last 64 KiB.
 
+mod discovery;
 mod hostile;
 
 use std::collections::BTreeMap;

@@ -113,26 +113,25 @@ impl<'a> Discovery<'a> {
 
     fn in_blob(&self, layer: &image::Layer, refused: &mut Vec<Refused>) -> Option<Found> {
         let format = in_blob::guess(layer);
+        if format.is_none() && !self.trust.is_any() && !self.explain {
+            return None;
+        }
         let blob = match self.provider.open(&layer.descriptor) {
-            Ok(blob) if format.is_some() || self.trust.is_any() || self.explain => blob,
-            Ok(_) => return None,
+            Ok(blob) => blob,
             Err(e) => {
-                refused.push(Refused::new(format.unwrap_or("lazy formats"), &Reason::from(e)));
+                // Without a format it is for whoever reads all of the blob to complain.
+                refused.extend(format.map(|format| Refused::new(format, &Reason::from(e))));
                 return None;
             }
         };
         match in_blob::read(&*blob, layer, self.trust.is_any()) {
             Ok(None) => None,
-            Ok(Some((lazy, origin, via))) => Some(self.found(layer, lazy, origin, via)),
+            Ok(Some((lazy, origin, via))) => Some(found(layer, lazy, origin, via)),
             Err((format, reason)) => {
                 refused.push(Refused::new(format, &reason));
                 None
             }
         }
-    }
-
-    fn found(&self, layer: &image::Layer, lazy: Lazy, origin: Origin, via: Via) -> Found {
-        found(layer, lazy, origin, via)
     }
 }
 
