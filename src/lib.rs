@@ -7,7 +7,7 @@
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
 //! L6  rootfs  service                             tonic/prost types live in service/ only
-//! L5  fuse  erofs  chain                          fuser types live in fuse/ only
+//! L5  fuse  erofs  chain  checkpoint              fuser types live in fuse/ only
 //! L4  fs  bundle  snapshot  diff                  snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image
 //! L2  layer       content                         layer takes a dyn ReadAt, never a store
@@ -52,6 +52,7 @@ pub mod snapshot;
 
 // L5
 pub mod chain;
+pub mod checkpoint;
 pub mod erofs;
 pub mod fuse;
 

@@ -3,6 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+mod checkpoint;
+mod graph;
+
+pub(crate) use checkpoint::{
+    CheckpointCreateArgs, CheckpointInspectArgs, CheckpointRestoreArgs, CheckpointVerb,
+    KeepContainerArgs, RmArgs,
+};
+pub(crate) use graph::{ImageDiffArgs, ImageVerb};
+
 use crate::chain::Trusted;
 use crate::digest::ChainId;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -106,6 +115,16 @@ pub(crate) enum Verb {
     Hold(HoldArgs),
     /// Print the configuration of `serve`, every key explained
     Config,
+    /// Checkpoints of containers: what they changed, how they run, their memory
+    #[command(subcommand)]
+    Checkpoint(CheckpointVerb),
+    /// List the containers of `run --name` and `checkpoint restore`
+    Ps,
+    /// Remove containers, with what they changed
+    Rm(RmArgs),
+    /// Images as graphs of content
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Print the manual page
     #[command(hide = true)]
     Man,
@@ -115,6 +134,9 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// The process that keeps a container in the background
+    #[command(hide = true)]
+    KeepContainer(KeepContainerArgs),
     /// The process that serves a background mount
     #[command(hide = true)]
     ServeMount(MountArgs),
@@ -233,6 +255,12 @@ pub(crate) struct RunArgs {
     /// Leave the rootfs read-only
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Keep the container under this name, for checkpoints, until `rm`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["read_only", "stats"])]
+    pub(crate) name: Option<String>,
+    /// Leave it running in the background
+    #[arg(short, long, requires = "name")]
+    pub(crate) detach: bool,
     /// Say at the end how much of the image was read
     #[arg(long)]
     pub(crate) stats: bool,

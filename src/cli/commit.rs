@@ -1,15 +1,15 @@
 //! `commit`: what an active snapshot changes, on top of its image, as a new image.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::compress::Codec;
-use crate::content::{Descriptor, Ingester, Layout, ingest};
-use crate::diff::{LayerWriter, WrittenLayer};
-use crate::digest::{Algorithm, ChainId};
+use crate::content::{Descriptor, Layout, ingest};
+use crate::diff::{WrittenLayer, write_blob};
+use crate::digest::ChainId;
 use crate::error::Kind;
 use crate::image::{
     Added, Cancel, Selector, Source, append_config, append_manifest, fetch_handler, media_type,
@@ -116,19 +116,14 @@ fn copy_layers(found: &Found, layout: &Layout) -> Result<(), Failure> {
     Ok(crate::image::dispatch(&handler, limit, &layers, &Cancel::new())?)
 }
 
-/// Writes a layer into the layout. It has no name before its digest is known.
+/// Writes a layer into the layout.
 fn write_layer(
     layout: &Layout,
     compression: Compression,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(Descriptor, crate::digest::DiffId), Failure> {
     let codec = compare::codec(compression);
-    let blob = layout.create(Algorithm::Sha256)?;
-    let mut writer = LayerWriter::new(BufWriter::with_capacity(1 << 20, blob), codec)?;
-    write(&mut writer)?;
-    let (blob, WrittenLayer { diff_id, digest, size, .. }) = writer.finish()?;
-    let blob = blob.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    blob.commit(size, &digest)?;
+    let WrittenLayer { diff_id, digest, size, .. } = write_blob(layout, codec, write)?;
     let media_type = match codec {
         Codec::Plain => media_type::OCI_LAYER,
         Codec::Gzip => media_type::OCI_LAYER_GZIP,

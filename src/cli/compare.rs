@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::compress::Codec;
 use crate::diff::{
-    CompareOptions, LayerFolders, LayerWriter, Target, WrittenLayer, compare_folders,
+    self, CompareOptions, LayerFolders, LayerWriter, Target, WrittenLayer, compare_folders,
     compare_overlay,
 };
 use crate::error::{Classify, Kind};
@@ -109,17 +109,26 @@ pub(super) fn target_of(snapshots: &OverlaySnapshotter, key: &str) -> Result<Tar
 
 /// Writes what an active snapshot changes, without reading files of its parents.
 pub(super) fn changes(target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
+    Ok(write_changes(target, &options()?, out)?)
+}
+
+/// As [`changes`], with options.
+pub(super) fn write_changes(
+    target: &Target,
+    options: &CompareOptions,
+    out: &mut dyn Write,
+) -> Result<(), diff::Error> {
     match target {
-        Target::Folder(path) => Ok(compare_folders(None, path, &options()?, out)?),
+        Target::Folder(path) => compare_folders(None, path, options, out),
         Target::Overlay { upper, lowers, user_xattrs } => {
             let lower = LayerFolders::open(lowers, *user_xattrs)?;
-            Ok(compare_overlay(upper, &lower, &options()?, out)?)
+            compare_overlay(upper, &lower, options, out)
         }
     }
 }
 
 /// The options, with the bound on times that `SOURCE_DATE_EPOCH` gives.
-fn options() -> Result<CompareOptions, Failure> {
+pub(super) fn options() -> Result<CompareOptions, Failure> {
     let source_date_epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => Some(text.parse().map_err(|_| {
             Failure::new(

@@ -7,11 +7,15 @@ mod apply;
 mod args;
 mod bundle;
 mod chains;
+mod checkpoint;
 mod commit;
 mod compare;
 mod config;
+mod container;
+mod destination;
 mod failure;
 mod files;
+mod graph;
 mod index;
 mod inspect;
 mod mount;
@@ -19,6 +23,7 @@ mod output;
 mod pages;
 mod progress;
 mod run;
+mod runtime;
 mod serve;
 mod serve_config;
 mod signals;
@@ -89,6 +94,11 @@ fn run(verb: Verb, config: Config, file: &ServeConfig) -> Result<ExitCode, Failu
         Verb::Serve(a) => serve::run(&wire, &a, file),
         Verb::Hold(a) => serve::hold(&wire, &a),
         Verb::Config => serve_config::print(out),
+        Verb::Checkpoint(a) => return checkpoint::run(&wire, &a, out),
+        Verb::Ps => container::ps(&wire, out),
+        Verb::Rm(a) => container::rm(&wire, &a),
+        Verb::KeepContainer(a) => container::keep(&wire, &a),
+        Verb::Image(a) => graph::run(&wire, &a, out),
         Verb::Man => pages::man(out),
         Verb::Completions { shell } => pages::completions(shell, out),
     };

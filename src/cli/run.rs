@@ -2,29 +2,27 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::process::ExitCode;
 
-use crate::error::Kind;
 use crate::rootfs::{self, Rootfs};
 
-use super::args::{RunArgs, Runtime};
+use super::args::RunArgs;
 use super::bundle;
+use super::container;
 use super::failure::Failure;
 use super::output::human_size;
+use super::runtime::{Runc, exit_code};
 use super::signals::Termination;
 use super::wire::Wire;
 
-/// How often it is looked whether this process was asked to end.
-const TICK: Duration = Duration::from_millis(100);
-
 /// Runs the command and passes its exit code on.
 pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
-    let runtime = find_runtime(args.runtime)?;
+    let runtime = Runc::find(wire, args.runtime)?;
     let termination = Termination::watch()?;
+    if let Some(name) = &args.name {
+        return container::create_and_run(wire, args, name, &runtime, &termination);
+    }
     let found = wire.image(&args.image)?;
     let chain = wire.chain(&args.image)?;
     let mut process = bundle::process(&found.image.config, &chain, &args.process)?;
@@ -42,8 +40,8 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
             view: rootfs::View::Root,
         },
     )?;
-    let state = wire.config().run_root.join("runtime");
-    let status = container(&runtime, &state, &bundle, &termination)?;
+    let child = runtime.run(&bundle.dir, &bundle.id).spawn()?;
+    let status = runtime.wait(child, &bundle.id, &termination)?;
     rootfs.unmount()?;
     if args.stats {
         let size: u64 = chain.layers.iter().map(|l| l.descriptor.size).sum();
@@ -51,66 +49,6 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
         writeln!(io::stderr(), "stratafs: read {read} of {of} compressed")?;
     }
     Ok(exit_code(status))
-}
-
-/// Starts the container and waits for its end.
-fn container(
-    runtime: &Path,
-    state: &Path,
-    bundle: &Bundle,
-    termination: &Termination,
-) -> Result<ExitStatus, Failure> {
-    let mut child = Command::new(runtime)
-        .arg("--root")
-        .arg(state)
-        .args(["run", "--bundle"])
-        .arg(&bundle.dir)
-        .arg(&bundle.id)
-        .spawn()?;
-    let (tell, ended) = channel();
-    std::thread::Builder::new().name("runtime".into()).spawn(move || {
-        let _nobody_waits = tell.send(child.wait());
-    })?;
-    let mut kill = ["TERM", "KILL"].into_iter();
-    loop {
-        match ended.recv_timeout(TICK) {
-            Ok(status) => return Ok(status?),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Kind::Internal, "the runtime was lost"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if termination.take()
-            && let Some(signal) = kill.next()
-        {
-            let mut command = Command::new(runtime);
-            command.arg("--root").arg(state).args(["kill", &bundle.id, signal]);
-            // The container may have ended by itself meanwhile.
-            let _status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        }
-    }
-}
-
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
-}
-
-/// The runtime's program.
-fn find_runtime(wanted: Runtime) -> Result<PathBuf, Failure> {
-    let names: &[&str] = match wanted {
-        Runtime::Auto => &["runc", "crun"],
-        Runtime::Runc => &["runc"],
-        Runtime::Crun => &["crun"],
-    };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    dirs.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let programs = names.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-    programs.into_iter().find(|p| p.is_file()).ok_or_else(|| {
-        Failure::new(Kind::NotFound, format!("no OCI runtime is installed ({})", names.join(", ")))
-            .hint("apt-get install runc")
-    })
 }
 
 /// The folder of one run; removed at its end.

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use crate::chain::{UnpackOptions, unpack};
 use crate::error::{Classify, Kind};
-use crate::snapshot::{LABEL_REF, Labels, LazyLayer, Owner, Snapshotter, Usage};
+use crate::image::{Image, Layer};
+use crate::snapshot::{
+    LABEL_REF, Labels, LazyLayer, OverlaySnapshotter, Owner, Snapshotter, Usage,
+};
 
 use super::args::UnpackArgs;
 use super::chains::Chains;
@@ -32,11 +35,9 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
     };
     let chains = Chains::named(wire.config());
     let source = wire.absolute_image(&args.image)?;
-    for layer in &found.image.layers {
-        chains.remember(&layer.chain_id, &source)?;
-    }
+    remember(&chains, &found.image, &source)?;
     if args.lazy {
-        lazily(wire, args, &found, chains)?;
+        lazily(wire, &found, chains)?;
     } else {
         let backend = wire.snapshots(Chains::served(wire.config()))?;
         let locks = Some(wire.config().root.join("locks"));
@@ -48,20 +49,39 @@ pub(crate) fn run(wire: &Wire, args: &UnpackArgs, out: Output) -> Result<(), Fai
     out.show(&unpacked, |unpacked| format!("{}\n", unpacked.snapshot))
 }
 
-/// Registers the layers: nothing is mounted or unpacked.
-fn lazily(wire: &Wire, args: &UnpackArgs, found: &Found, chains: Chains) -> Result<(), Failure> {
+/// Registers the layers of an image, whose chains were remembered, as committed snapshots: nothing
+/// is mounted or unpacked. Says which were not there before; what fails leaves none of them.
+pub(super) fn lazily(wire: &Wire, found: &Found, chains: Chains) -> Result<Vec<String>, Failure> {
     let image = &found.image;
     let backend = wire.snapshots(chains)?;
     let lease = backend.lease(LEASE)?;
     let layers: Vec<_> =
         image.layers.iter().map(|l| (l.diff_id.clone(), l.descriptor.digest.clone())).collect();
     lease.record(&layers)?;
-    wire.prepare(&args.image)?;
+    wire.prepare_found(found)?;
     let snapshots = backend.snapshotter(Owner::CommandLine);
+    let mut made = Vec::new();
+    if let Err(failure) = commit_layers(&snapshots, &image.layers, &mut made) {
+        for name in made.iter().rev() {
+            if let Err(error) = snapshots.remove(name) {
+                tracing::warn!(%name, %error, "a snapshot stays");
+            }
+        }
+        return Err(failure);
+    }
+    Ok(made)
+}
+
+/// Commits the layers that are missing; says which.
+fn commit_layers(
+    snapshots: &OverlaySnapshotter,
+    layers: &[Layer],
+    made: &mut Vec<String>,
+) -> Result<(), Failure> {
     let mut parent: Option<String> = None;
-    for layer in &image.layers {
+    for layer in layers {
         let name = layer.chain_id.to_string();
-        if !exists(&snapshots, &name)? {
+        if !exists(snapshots, &name)? {
             let labels = Labels::from([(LABEL_REF.to_owned(), name.clone())]);
             let lazy = LazyLayer {
                 chain: layer.chain_id.clone(),
@@ -69,14 +89,20 @@ fn lazily(wire: &Wire, args: &UnpackArgs, found: &Found, chains: Chains) -> Resu
                 usage: Usage::default(),
             };
             match snapshots.commit_lazy(&name, parent.as_deref(), &labels, &lazy) {
+                Ok(()) => made.push(name.clone()),
                 // Another process was faster, with the same content.
                 Err(e) if e.kind() == Kind::AlreadyExists => {}
-                other => other?,
+                Err(e) => return Err(e.into()),
             }
         }
         parent = Some(name);
     }
     Ok(())
+}
+
+/// Remembers that `source` has the layers of `image`.
+pub(super) fn remember(chains: &Chains, image: &Image, source: &str) -> Result<(), Failure> {
+    image.layers.iter().try_for_each(|layer| chains.remember(&layer.chain_id, source))
 }
 
 fn exists(snapshots: &dyn Snapshotter, name: &str) -> Result<bool, Failure> {

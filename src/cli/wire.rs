@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::chain::{self, Chain, Store, Trust};
 use crate::content::{Descriptor, Ingester, Layout, Provider, registry};
-use crate::digest::{ChainId, DiffId};
+use crate::digest::{ChainId, DiffId, Digest};
 use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
@@ -19,6 +19,7 @@ use crate::tree::Tree;
 
 use super::chains::Chains;
 use super::config::Config;
+use super::destination::Destination;
 use super::failure::Failure;
 use super::progress::Progress;
 
@@ -89,6 +90,25 @@ impl Wire {
         Ok(Daemon::start(options, store, registry::Client::new(registry))?)
     }
 
+    /// Where what `text` names is, and its manifest or index.
+    pub(crate) fn open(&self, text: &str) -> Result<(Arc<dyn Provider>, Descriptor), Failure> {
+        Ok(image::open(&text.parse()?, &self.registries)?)
+    }
+
+    /// What says that it is about `digest`, in the store that `text` names.
+    pub(crate) fn referrers(
+        &self,
+        text: &str,
+        digest: &Digest,
+    ) -> Result<Vec<Descriptor>, Failure> {
+        Ok(image::referrers(&text.parse()?, &self.registries, digest)?)
+    }
+
+    /// Where images are written to: a layout folder, which is made, or a registry.
+    pub(crate) fn destination(&self, text: &str) -> Result<Destination, Failure> {
+        Destination::open(text, &self.registries)
+    }
+
     /// The image that `text` names.
     pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
         let source: Source = text.parse()?;
@@ -106,7 +126,11 @@ impl Wire {
 
     /// Indexes the image that `text` names, so that [`Wire::chain`] has nothing to do.
     pub(crate) fn prepare(&self, text: &str) -> Result<(), Failure> {
-        let found = self.image(text)?;
+        self.prepare_found(&self.image(text)?)
+    }
+
+    /// Indexes `found`, where it is not yet.
+    pub(crate) fn prepare_found(&self, found: &Found) -> Result<(), Failure> {
         Ok(self.store()?.prepare(&found.provider, &found.image, &self.progress())?)
     }
 

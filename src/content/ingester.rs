@@ -64,12 +64,29 @@ pub fn ingest(
     if store.contains(&descriptor)? {
         return Ok(descriptor);
     }
-    let mut writer = store.create(Algorithm::Sha256)?;
-    writer.write_all(data).map_err(Error::io(format_args!(
-        "{} in {}",
-        descriptor.digest,
-        store.name()
-    )))?;
-    writer.commit(descriptor.size, &descriptor.digest)?;
+    // By its descriptor, not as bytes of any kind: a registry keeps documents apart from blobs.
+    let mut writer = store.resume(&descriptor)?;
+    let resumed = usize::try_from(writer.written()).unwrap_or(usize::MAX);
+    let rest = data.get(resumed..).unwrap_or_default();
+    write(store, &descriptor, &mut *writer, rest)?;
+    match writer.commit(descriptor.size, &descriptor.digest) {
+        // What an earlier writer left may be what is wrong.
+        Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. }) if resumed > 0 => {
+            let mut writer = store.resume(&descriptor)?;
+            write(store, &descriptor, &mut *writer, data)?;
+            writer.commit(descriptor.size, &descriptor.digest)?;
+        }
+        other => other?,
+    }
     Ok(descriptor)
+}
+
+fn write(
+    store: &dyn Ingester,
+    descriptor: &Descriptor,
+    writer: &mut dyn Writer,
+    data: &[u8],
+) -> Result<(), Error> {
+    let object = format!("{} in {}", descriptor.digest, store.name());
+    writer.write_all(data).map_err(Error::io(object))
 }

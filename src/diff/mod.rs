@@ -2,6 +2,7 @@
 //! compare two trees ([`compare_folders`], [`compare_overlay`]) to a layer.
 
 mod apply;
+mod blob;
 mod compare;
 mod error;
 mod layer_writer;
@@ -12,6 +13,7 @@ mod stream;
 mod target;
 
 pub use apply::{Applied, ApplyOptions, apply, apply_stream};
+pub use blob::write_blob;
 pub use compare::{CompareOptions, EmptyTree, Inode, LowerTree, compare_folders, compare_overlay};
 pub use error::Error;
 pub use layer_writer::{LayerWriter, WrittenLayer};

@@ -27,6 +27,7 @@
 
 mod attr;
 mod blob;
+mod differences;
 mod error;
 mod filesystem;
 mod node;
@@ -38,6 +39,7 @@ mod tree_calls;
 mod virtual_root;
 
 pub use attr::{Answer, Attr, DirEntry, Statfs, Validity};
+pub use differences::{Change, Difference, differences};
 pub use error::Error;
 pub use filesystem::Filesystem;
 pub use node::NodeId;

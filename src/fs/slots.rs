@@ -13,6 +13,7 @@ use crate::tree::Tree;
 use super::Error;
 
 /// A tree together with the layers that the content of its files is in.
+#[derive(Clone)]
 pub struct MountedTree {
     /// The tree.
     pub tree: Arc<Tree>,

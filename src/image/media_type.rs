@@ -47,6 +47,12 @@ pub const CHECKPOINT_OPTIONS: &str =
 pub const CHECKPOINT_RUNTIME_OPTIONS: &str =
     "application/vnd.containerd.container.checkpoint.runtime.options+proto";
 
+/// The name of the runtime of a checkpointed container.
+pub const CHECKPOINT_RUNTIME_NAME: &str =
+    "application/vnd.containerd.container.checkpoint.runtime.name";
+/// The rw layer of a checkpointed container, where its media type is not that of any layer.
+pub const CHECKPOINT_RW: &str = "application/vnd.containerd.container.rw.tar";
+
 /// What a descriptor leads to, by its media type alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
