@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::diff::{ApplyOptions, Target, apply};
 use crate::error::Kind;
-use crate::snapshot::{Owner, Snapshotter};
+use crate::snapshot::{self, Owner, Snapshotter};
 
+use super::advice::explain;
 use super::args::ApplyArgs;
 use super::chains::Chains;
 use super::failure::Failure;
@@ -26,7 +27,7 @@ struct Shown {
 /// Applies the layer and says its diffID.
 pub(crate) fn run(wire: &Wire, args: &ApplyArgs, out: Output) -> Result<(), Failure> {
     let target = match (&args.dir, &args.key) {
-        (Some(dir), _) => Target::Folder(dir.clone()),
+        (Some(dir), _) => folder(dir)?,
         (None, Some(key)) => of_snapshot(wire, key)?,
         (None, None) => {
             return Err(Failure::new(Kind::InvalidArgument, "nothing to apply the layer to"));
@@ -34,8 +35,9 @@ pub(crate) fn run(wire: &Wire, args: &ApplyArgs, out: Output) -> Result<(), Fail
     };
     let applied = apply(open(&args.layer)?, &target, &ApplyOptions::default()).map_err(|e| {
         let failure = Failure::from(e);
-        Failure::new(failure.kind(), format!("{}: {failure}", args.layer.display()))
-            .hint("what it was applied to holds a part of the layer: remove it")
+        Failure::new(failure.kind(), format!("{}: {failure}", args.layer.display())).hint(
+            "it is applied in part: remove what it was applied to, and take a layer that is whole",
+        )
     })?;
     let shown = Shown {
         diff_id: applied.diff_id.to_string(),
@@ -54,11 +56,23 @@ fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     Ok(Box::new(file))
 }
 
+fn folder(path: &Path) -> Result<Target, Failure> {
+    if path.is_dir() {
+        return Ok(Target::Folder(path.to_owned()));
+    }
+    Err(Failure::new(Kind::NotFound, format!("{}: there is no such folder", path.display()))
+        .hint("layers are applied to folders that exist: make it first"))
+}
+
 fn of_snapshot(wire: &Wire, key: &str) -> Result<Target, Failure> {
     let backend = wire.snapshots(Chains::served(wire.config()))?;
-    let mounts = backend.snapshotter(Owner::CommandLine).mounts(key)?;
-    match &mounts[..] {
-        [mount] => Ok(Target::of_mount(&mount.fs_type, &mount.source, &mount.options)?),
-        _ => Err(Failure::new(Kind::FailedPrecondition, format!("{key} is not one mount"))),
+    let snapshots = backend.snapshotter(Owner::CommandLine);
+    let info = snapshots.stat(key).map_err(explain)?;
+    if info.kind != snapshot::Kind::Active {
+        let text =
+            format!("snapshot {key:?} is {}, not active: no layer can be applied", info.kind);
+        return Err(Failure::new(Kind::FailedPrecondition, text)
+            .hint(format!("prepare one on it: stratafs snapshot prepare KEY {key}")));
     }
+    super::compare::target_of(&snapshots, key)
 }

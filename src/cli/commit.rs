@@ -16,6 +16,7 @@ use crate::image::{
 };
 use crate::snapshot::{OverlaySnapshotter, Owner, Snapshotter};
 
+use super::advice::explain;
 use super::args::{CommitArgs, Compression};
 use super::chains::Chains;
 use super::compare;
@@ -89,7 +90,8 @@ fn base(
     snapshots: &OverlaySnapshotter,
     key: &str,
 ) -> Result<Option<Found>, Failure> {
-    let Some(parent) = snapshots.stat(key)?.parent else { return Ok(None) };
+    let info = snapshots.stat(key).map_err(explain)?;
+    let Some(parent) = info.parent else { return Ok(None) };
     let no_image = || {
         Failure::new(
             Kind::FailedPrecondition,

@@ -15,6 +15,7 @@ use crate::io::AtomicFile;
 use crate::snapshot::mounter::TemporaryMount;
 use crate::snapshot::{self, Labels, OverlaySnapshotter, Owner, Snapshotter};
 
+use super::advice::explain;
 use super::args::{Compression, DiffArgs};
 use super::chains::Chains;
 use super::failure::Failure;
@@ -37,7 +38,10 @@ pub(crate) fn run(wire: &Wire, args: &DiffArgs, out: Output) -> Result<(), Failu
     if args.output == Path::new("-") {
         return write(&mut io::stdout().lock()).map(drop);
     }
-    let mut file = AtomicFile::create(&args.output)?;
+    let mut file = AtomicFile::create(&args.output).map_err(|e| {
+        let kind = Kind::of_io(&e);
+        Failure::new(kind, format!("{}: it cannot be written: {e}", args.output.display()))
+    })?;
     let written = write(file.file())?;
     file.commit()?;
     let shown = Shown {
@@ -100,7 +104,7 @@ fn own_changes(
 
 /// Where the changes of the active snapshot `key` are.
 pub(super) fn target_of(snapshots: &OverlaySnapshotter, key: &str) -> Result<Target, Failure> {
-    let mounts = snapshots.mounts(key)?;
+    let mounts = snapshots.mounts(key).map_err(explain)?;
     match &mounts[..] {
         [mount] => Ok(Target::of_mount(&mount.fs_type, &mount.source, &mount.options)?),
         _ => Err(Failure::new(Kind::FailedPrecondition, format!("{key} is not one mount"))),
@@ -165,7 +169,8 @@ impl<'a> Side<'a> {
             Failure::from(e).hint("folders are written as dir:PATH; snapshot ls lists snapshots")
         })?;
         if info.kind != snapshot::Kind::Committed {
-            let mount = TemporaryMount::new(&snapshots.mounts(text)?)?;
+            let mounts = snapshots.mounts(text).map_err(explain)?;
+            let mount = TemporaryMount::new(&mounts)?;
             return Ok(Side::Snapshot { mount, _view: None });
         }
         let key = format!("{text}-view-{}", std::process::id());

@@ -3,6 +3,7 @@
 //! Nothing here decides anything that a user of the library would want decided; `wire` is the only
 //! place that builds concrete types.
 
+mod advice;
 mod apply;
 mod args;
 mod bundle;

@@ -9,13 +9,14 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::error::{Classify, Kind as ErrorKind};
+use crate::error::Kind as ErrorKind;
 use crate::rootfs::Records;
 use crate::snapshot::{
     Backend, Filter, Info, Kind, Labels, Mount, OverlaySnapshotter, Owner, Snapshotter, mounter,
 };
 
-use super::args::{NewSnapshotArgs, SnapshotVerb};
+use super::advice::explain;
+use super::args::SnapshotVerb;
 use super::chains::Chains;
 use super::failure::Failure;
 use super::output::{Output, human_size};
@@ -28,59 +29,33 @@ pub(crate) fn run(wire: &Wire, verb: &SnapshotVerb, out: Output) -> Result<(), F
     match verb {
         SnapshotVerb::Ls { filters } => ls(&snapshots, filters, out),
         SnapshotVerb::Stat { key } => {
-            let info = snapshots.stat(key).map_err(|e| explain(e, key))?;
+            let info = snapshots.stat(key).map_err(explain)?;
             out.show(&Shown::of(&info), |shown| shown.text())
         }
         SnapshotVerb::Prepare(new) => {
             let labels = labels(&new.labels)?;
             let mounts = snapshots.prepare(&new.key, new.parent.as_deref(), &labels);
-            show_mounts(&mounts.map_err(|e| explain_new(e, new))?, out)
+            show_mounts(&mounts.map_err(explain)?, out)
         }
         SnapshotVerb::View(new) => {
             let labels = labels(&new.labels)?;
             let mounts = snapshots.view(&new.key, new.parent.as_deref(), &labels);
-            show_mounts(&mounts.map_err(|e| explain_new(e, new))?, out)
+            show_mounts(&mounts.map_err(explain)?, out)
         }
-        SnapshotVerb::Mounts { key } => {
-            show_mounts(&snapshots.mounts(key).map_err(|e| explain(e, key))?, out)
-        }
-        SnapshotVerb::Mount { key, target } => mount(&snapshots, key, target),
+        SnapshotVerb::Mounts { key } => show_mounts(&snapshots.mounts(key).map_err(explain)?, out),
+        SnapshotVerb::Mount { key, target } => mount(&snapshots, key, target, out),
         SnapshotVerb::Commit { name, key, labels: given } => {
             let labels = labels(given)?;
-            snapshots.commit(name, key, None, &labels).map_err(|e| explain(e, key))
+            snapshots.commit(name, key, None, &labels).map_err(explain)?;
+            let info = snapshots.stat(name).map_err(explain)?;
+            out.show(&Shown::of(&info), |_| String::new())
         }
-        SnapshotVerb::Rm { keys } => rm(&snapshots, keys),
+        SnapshotVerb::Rm { keys } => rm(&snapshots, keys, out),
         SnapshotVerb::Usage { keys } => usage(&snapshots, keys, out),
         SnapshotVerb::Label { key, labels } => label(&snapshots, key, labels, out),
         SnapshotVerb::Tree => tree(&snapshots, out),
         SnapshotVerb::Gc => gc(wire, &backend, &snapshots, out),
     }
-}
-
-/// The error with what to do about it.
-fn explain(e: crate::snapshot::Error, key: &str) -> Failure {
-    let kind = e.kind();
-    let failure = Failure::from(e);
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds have advice of their own")]
-    match kind {
-        ErrorKind::NotFound => failure.hint("stratafs snapshot ls lists what there is"),
-        ErrorKind::AlreadyExists => {
-            failure.hint(format!("use another name, or: stratafs snapshot rm {key}"))
-        }
-        ErrorKind::FailedPrecondition => {
-            failure.hint("stratafs snapshot tree shows what stands on what")
-        }
-        _ => failure,
-    }
-}
-
-fn explain_new(e: crate::snapshot::Error, new: &NewSnapshotArgs) -> Failure {
-    if e.kind() == ErrorKind::NotFound {
-        return Failure::from(e).hint(
-            "parents are committed snapshots; stratafs unpack IMAGE makes those of an image",
-        );
-    }
-    explain(e, &new.key)
 }
 
 fn labels(given: &[String]) -> Result<Labels, Failure> {
@@ -91,7 +66,8 @@ fn labels(given: &[String]) -> Result<Labels, Failure> {
             _ => Err(Failure::new(
                 ErrorKind::InvalidArgument,
                 format!("label {label:?} is not KEY=VALUE"),
-            )),
+            )
+            .hint("KEY=VALUE sets a label, KEY= removes it")),
         })
         .collect()
 }
@@ -150,7 +126,7 @@ fn all(snapshots: &OverlaySnapshotter, filter: &Filter) -> Result<Vec<Info>, Fai
 }
 
 fn ls(snapshots: &OverlaySnapshotter, filters: &[String], out: Output) -> Result<(), Failure> {
-    let filter = Filter::parse(filters)?;
+    let filter = Filter::parse(filters).map_err(|e| explain(e.into()))?;
     let shown: Vec<Shown> = all(snapshots, &filter)?.iter().map(Shown::of).collect();
     out.show(&shown, |shown| {
         let width = shown.iter().map(|s| s.name.chars().count()).max().unwrap_or(0);
@@ -192,17 +168,39 @@ fn show_mounts(mounts: &[Mount], out: Output) -> Result<(), Failure> {
     })
 }
 
-fn mount(snapshots: &OverlaySnapshotter, key: &str, target: &Path) -> Result<(), Failure> {
-    let mounts = snapshots.mounts(key).map_err(|e| explain(e, key))?;
-    let target = target.canonicalize()?;
-    Ok(mounter::mount(&mounts, &target)?)
+#[derive(Debug, Serialize)]
+struct MountedShown<'a> {
+    key: &'a str,
+    target: String,
 }
 
-fn rm(snapshots: &OverlaySnapshotter, keys: &[String]) -> Result<(), Failure> {
+fn mount(
+    snapshots: &OverlaySnapshotter,
+    key: &str,
+    target: &Path,
+    out: Output,
+) -> Result<(), Failure> {
+    let target = target.canonicalize().map_err(|e| {
+        Failure::new(ErrorKind::of_io(&e), format!("{}: {e}", target.display()))
+            .hint("snapshots are mounted on folders that exist: make it first")
+    })?;
+    let mounts = snapshots.mounts(key).map_err(explain)?;
+    mounter::mount(&mounts, &target).map_err(explain)?;
+    let shown = MountedShown { key, target: target.display().to_string() };
+    out.show(&shown, |_| String::new())
+}
+
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    removed: &'a [String],
+}
+
+fn rm(snapshots: &OverlaySnapshotter, keys: &[String], out: Output) -> Result<(), Failure> {
     for key in keys {
-        snapshots.remove(key).map_err(|e| explain(e, key))?;
+        snapshots.remove(key).map_err(explain)?;
     }
-    Ok(snapshots.cleanup()?)
+    snapshots.cleanup().map_err(explain)?;
+    out.show(&Removed { removed: keys }, |_| String::new())
 }
 
 #[derive(Debug, Serialize)]
@@ -221,7 +219,7 @@ fn usage(snapshots: &OverlaySnapshotter, keys: &[String], out: Output) -> Result
     };
     let mut shown = Vec::new();
     for name in keys {
-        let usage = snapshots.usage(&name).map_err(|e| explain(e, &name))?;
+        let usage = snapshots.usage(&name).map_err(explain)?;
         shown.push(UsageShown { name, size: usage.size, inodes: usage.inodes });
     }
     out.show(&shown, |shown| {
@@ -240,7 +238,7 @@ fn label(
 ) -> Result<(), Failure> {
     let labels = labels(given)?;
     let paths: Vec<String> = labels.keys().map(|name| format!("labels.{name}")).collect();
-    let info = snapshots.update(key, &labels, &paths).map_err(|e| explain(e, key))?;
+    let info = snapshots.update(key, &labels, &paths).map_err(explain)?;
     out.show(&Shown::of(&info), |shown| shown.text())
 }
 

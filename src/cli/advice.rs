@@ -1,0 +1,89 @@
+//! What a user can do about errors of snapshots.
+
+use crate::snapshot::{Error, Kind};
+
+use super::failure::Failure;
+
+/// The failure with what to do about it.
+pub(super) fn explain(e: Error) -> Failure {
+    let advice = advice(&e);
+    let failure = Failure::from(e);
+    match advice {
+        Some(advice) => failure.hint(advice),
+        None => failure,
+    }
+}
+
+fn advice(e: &Error) -> Option<String> {
+    let text = match e {
+        Error::NotFound { .. } => "stratafs snapshot ls lists what there is".to_owned(),
+        Error::ParentNotFound { .. } => {
+            "parents are committed snapshots; stratafs unpack IMAGE makes those of an image"
+                .to_owned()
+        }
+        Error::ParentNotCommitted { parent, kind: Kind::Active } => {
+            format!("commit it first: stratafs snapshot commit NAME {parent}")
+        }
+        Error::ParentNotCommitted { .. } => {
+            "stratafs snapshot stat shows what a view stands on: take that".to_owned()
+        }
+        Error::Exists { key } => {
+            format!("use another name, or: stratafs snapshot rm {key}")
+        }
+        Error::NotActive { .. } => {
+            "what is to be committed is made by: stratafs snapshot prepare KEY PARENT".to_owned()
+        }
+        Error::NotMountable { key } => {
+            format!("to read it: stratafs snapshot view KEY {key}; to change it: prepare KEY {key}")
+        }
+        Error::HasChild { child, .. } => {
+            format!("stratafs snapshot tree shows what stands on it; first: snapshot rm {child}")
+        }
+        Error::Filter(_) => {
+            r#"filters are kind==active, parent==NAME, labels."KEY"==VALUE and such, joined by ,"#
+                .to_owned()
+        }
+        Error::LongLabel { .. } => "store the value elsewhere and a reference here".to_owned(),
+        Error::EmptyKey | Error::LongKey { .. } => "give it another key".to_owned(),
+        Error::TooManyLayers { .. } => {
+            "join layers: stratafs commit KEY oci:DIR:TAG, then unpack --lazy".to_owned()
+        }
+        Error::ChainNotFound { .. } | Error::WrongChain { .. } => {
+            "unpack the image again: stratafs unpack IMAGE".to_owned()
+        }
+        Error::Mount { .. } => "see dmesg for what the kernel says of the mount".to_owned(),
+        Error::RootNotUtf8 { .. } => "give another state root by --root".to_owned(),
+        Error::Busy { .. } | Error::Replaced { .. } => {
+            "another process changes the same snapshots: try again".to_owned()
+        }
+        Error::NewerSchema { .. } | Error::ForeignStore { .. } | Error::Damaged { .. } => {
+            "use the program that wrote this state root, or another root by --root".to_owned()
+        }
+        // Those of the system and of the disk have advice by their kind.
+        Error::RebaseParentNotCommitted { .. }
+        | Error::ParentFixed { .. }
+        | Error::FixedField { .. }
+        | Error::BadMount { .. }
+        | Error::Layer(_)
+        | Error::Io { .. }
+        | Error::Database(_)
+        | Error::StoreFull(_)
+        | Error::Closed => return None,
+    };
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_what_is_in_the_way() {
+        let taken = explain(Error::Exists { key: "name".into() });
+        assert!(taken.advice().unwrap().ends_with("rm name"));
+        let parent = Error::ParentNotCommitted { parent: "work".into(), kind: Kind::Active };
+        assert!(explain(parent).advice().unwrap().ends_with("commit NAME work"));
+        let child = Error::HasChild { key: "a".into(), child: "b".into() };
+        assert!(explain(child).advice().unwrap().ends_with("rm b"));
+    }
+}
