@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::compress::SpanError;
 use crate::digest::{ChainId, Digest};
 use crate::error::{Classify, Kind};
 use crate::{content, layer, tree};
@@ -65,6 +66,14 @@ pub enum Error {
         /// What the store answered.
         source: content::Error,
     },
+    /// Content of a layer could not be fetched.
+    #[error("layer {digest}: {source}")]
+    Fetch {
+        /// The layer's blob.
+        digest: Digest,
+        /// What is wrong.
+        source: SpanError,
+    },
     /// The image has no layers.
     #[error("the image has no layers, so there is nothing to mount")]
     NoLayers,
@@ -83,6 +92,7 @@ impl Classify for Error {
             Error::Layer(source) => source.kind(),
             Error::Index { source, .. } | Error::IndexList { source } => source.kind(),
             Error::Tree { source, .. } | Error::OpenTree { source, .. } => source.kind(),
+            Error::Fetch { source, .. } => source.kind(),
             Error::Io { source, .. } => Kind::of_io(source),
             Error::NoLayers => Kind::InvalidArgument,
             Error::Gone { .. } => Kind::Aborted,

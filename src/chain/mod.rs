@@ -23,10 +23,12 @@
 
 pub mod artifact;
 mod build;
+mod cached;
 mod discover;
 mod error;
 mod lazy;
 mod push;
+mod start;
 mod store;
 mod trust;
 mod unpack;
@@ -36,6 +38,7 @@ pub use build::{Progress, Quiet};
 pub use discover::Refused;
 pub use error::Error;
 pub use lazy::{Explained, Lazy};
+pub use start::Prefetch;
 pub use store::Store;
 pub use trust::{Trust, Trusted};
 pub use unpack::{UnpackError, UnpackOptions, unpack};

@@ -30,12 +30,13 @@ struct Ready {
 
 /// The indexes, trees and caches of one state root.
 pub struct Store {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) indexes: IndexStore,
     known: Known,
     trust: Trust,
-    memory: Arc<SpanCache>,
-    disk: OnceLock<Arc<LayerCache>>,
+    pub(super) memory: Arc<SpanCache>,
+    pub(super) disk: OnceLock<Arc<LayerCache>>,
+    pub(super) cache_limit: Option<u64>,
 }
 
 impl Store {
@@ -58,6 +59,7 @@ impl Store {
             trust: Trust::default(),
             memory: Arc::new(SpanCache::new(MEMORY_CACHE)),
             disk: OnceLock::new(),
+            cache_limit: None,
         })
     }
 
@@ -70,6 +72,12 @@ impl Store {
     /// What is believed.
     pub(super) fn trust(&self) -> &Trust {
         &self.trust
+    }
+
+    /// The same store, whose cache keeps at most so many bytes instead of a tenth of the disk.
+    #[must_use]
+    pub fn with_cache_limit(self, bytes: u64) -> Self {
+        Self { cache_limit: Some(bytes), ..self }
     }
 
     /// Makes `image` ready: indexes its layers and merges them, where that has not been done.
@@ -104,7 +112,7 @@ impl Store {
         for (number, (layer, (raw, index))) in (0..).zip(parts) {
             layers.push(self.layer(provider, number, layer, raw, index)?);
         }
-        let cache = self.disk().ok().cloned();
+        let cache = self.cache().ok().cloned();
         let (tree, erofs, tag) = (Arc::new(ready.tree), ready.erofs, ready.tag);
         Ok(Chain { chain_id, tag, tree, erofs, layers, cache })
     }
@@ -208,10 +216,7 @@ impl Store {
         let (reader, cached): (Arc<dyn ReadAt>, _) = if lazy.is_lazy() && !provider.is_remote() {
             (Arc::new(SpanReader::new(spans, number, self.memory.clone())), None)
         } else {
-            let cached = self.disk()?.layer(digest, Arc::new(spans));
-            let cached =
-                cached.map_err(|source| Error::Io { path: self.root.join("cache"), source })?;
-            (cached.clone(), Some(cached))
+            self.cached(digest, number, Arc::new(spans))
         };
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
@@ -222,25 +227,13 @@ impl Store {
     /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no
     /// room for anything.
     pub(super) fn ingest(&self, digest: &Digest) -> Result<Option<Ingest>, Error> {
-        match self.disk()?.ingest(digest) {
+        match self.cache()?.ingest(digest) {
             Ok(ingest) => Ok(Some(ingest)),
             Err(error) => {
                 tracing::warn!(%digest, %error, "span cache: the layer is not kept");
                 Ok(None)
             }
         }
-    }
-
-    /// The cache on disk, opened when it is first needed.
-    fn disk(&self) -> Result<&Arc<LayerCache>, Error> {
-        if let Some(cache) = self.disk.get() {
-            return Ok(cache);
-        }
-        let dir = self.root.join("cache");
-        let failed = |source| Error::Io { path: dir.clone(), source };
-        let limit = LayerCache::default_limit(&dir).map_err(failed)?;
-        let cache = LayerCache::open(&dir, limit, None).map_err(failed)?;
-        Ok(self.disk.get_or_init(|| cache))
     }
 
     fn make_ready(

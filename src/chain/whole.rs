@@ -50,11 +50,14 @@ impl Chain {
     /// as those of local images.
     pub fn to_be_whole(&self) -> Option<WholeChain> {
         let layers = self.layers.iter().map(|layer| layer.cached.clone());
+        let layers: Vec<Arc<CachedLayer>> = layers.collect::<Option<_>>()?;
+        // What is read to be written out is nothing that a start reads.
+        let readers = layers.iter().map(|layer| layer.unnoticed()).collect();
         Some(WholeChain {
             chain_id: self.chain_id.clone(),
             tag: self.tag.clone(),
-            tree: self.mounted_tree(),
-            layers: layers.collect::<Option<_>>()?,
+            tree: MountedTree { tree: self.tree.clone(), layers: readers },
+            layers,
             cache: self.cache.clone()?,
         })
     }

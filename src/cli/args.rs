@@ -1,5 +1,7 @@
 //! What the user typed, as values: no files are touched and nothing is looked up here.
 
+mod cache;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -14,6 +16,8 @@ pub(crate) use graph::{ImageDiffArgs, ImageVerb};
 
 use crate::chain::Trusted;
 use crate::digest::ChainId;
+pub(crate) use cache::{CacheVerb, PrefetchName, PruneArgs, PullArgs, PushArgs, StatusArgs};
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Gives any OCI image a root filesystem before its layers are downloaded.
@@ -48,6 +52,14 @@ pub(crate) struct Global {
     /// Take the image for this platform: os/architecture[/variant] [default: this machine's]
     #[arg(long, global = true, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    /// How many bytes of layers to keep, as 20GiB [default: a tenth of the disk, or
+    /// $STRATAFS_CACHE_LIMIT]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) cache_limit: Option<bytesize::ByteSize>,
+    /// What to fetch before a read wants it: nothing, what earlier starts have read, or that and
+    /// then the rest when nothing else is to be done [default: all, or $STRATAFS_PREFETCH]
+    #[arg(long, global = true, value_name = "WHAT", value_enum)]
+    pub(crate) prefetch: Option<PrefetchName>,
     /// Show no progress bars
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
@@ -98,6 +110,15 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Show the mounts of this state root
     Mounts,
+    /// Show the mounts, how their layers are read, and what the cache holds
+    Status(StatusArgs),
+    /// Bring all of an image here
+    Pull(PullArgs),
+    /// Copy an image to a registry or a layout folder
+    Push(PushArgs),
+    /// The cache of layers
+    #[command(subcommand)]
+    Cache(CacheVerb),
     /// Make committed snapshots of an image's layers
     Unpack(UnpackArgs),
     /// Apply a layer to an active snapshot or a folder

@@ -1,10 +1,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 
-use super::args::{Global, ModeName};
-use crate::chain::Trusted;
+use super::args::{Global, ModeName, PrefetchName};
+use crate::chain::{Prefetch, Trusted};
 use crate::erofs::Mode;
 
 /// What holds for one run of the program: the arguments, with the environment and the defaults
@@ -27,6 +28,10 @@ pub(crate) struct Config {
     pub(crate) mode: ModeName,
     /// What is believed though images do not vouch for it.
     pub(crate) trust: Vec<Trusted>,
+    /// The most bytes of layers that are kept; a tenth of the disk if it is not said.
+    pub(crate) cache_limit: Option<ByteSize>,
+    /// What is fetched before a read wants it.
+    pub(crate) prefetch: PrefetchName,
 }
 
 impl Config {
@@ -49,6 +54,8 @@ impl Config {
             log: global.log.clone().unwrap_or_else(|| "warn".to_owned()),
             mode: global.mode.or_else(mode_variable).unwrap_or(ModeName::Auto),
             trust: [global.trust_index.clone(), trust_variable()].concat(),
+            cache_limit: global.cache_limit.or_else(cache_limit_variable),
+            prefetch: global.prefetch.or_else(prefetch_variable).unwrap_or(PrefetchName::All),
         }
     }
 }
@@ -71,6 +78,33 @@ fn path_variable(name: &str) -> Option<PathBuf> {
 /// What is no name of a mode counts as none.
 fn mode_variable() -> Option<ModeName> {
     ModeName::from_str(env::var("STRATAFS_MODE").ok()?.trim(), true).ok()
+}
+
+/// What is no size counts as none.
+fn cache_limit_variable() -> Option<ByteSize> {
+    env::var("STRATAFS_CACHE_LIMIT").ok()?.trim().parse().ok()
+}
+
+/// What is no name counts as none.
+fn prefetch_variable() -> Option<PrefetchName> {
+    PrefetchName::from_str(env::var("STRATAFS_PREFETCH").ok()?.trim(), true).ok()
+}
+
+impl From<PrefetchName> for Prefetch {
+    fn from(name: PrefetchName) -> Self {
+        match name {
+            PrefetchName::None => Prefetch::None,
+            PrefetchName::Trace => Prefetch::Trace,
+            PrefetchName::All => Prefetch::All,
+        }
+    }
+}
+
+impl PrefetchName {
+    /// As it is typed.
+    pub(crate) fn text(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 impl From<ModeName> for Mode {

@@ -7,6 +7,7 @@ mod advice;
 mod apply;
 mod args;
 mod bundle;
+mod cache;
 mod chains;
 mod checkpoint;
 mod commit;
@@ -29,6 +30,8 @@ mod serve;
 mod serve_config;
 mod signals;
 mod snapshot;
+mod status;
+mod transfer;
 mod unpack;
 mod wire;
 
@@ -79,6 +82,10 @@ fn run(verb: Verb, config: Config, file: &ServeConfig) -> Result<ExitCode, Failu
         Verb::ServeMount(a) => mount::serve(&wire, &a),
         Verb::Umount(a) => mount::umount(&wire, &a),
         Verb::Mounts => mount::list(&wire, out),
+        Verb::Status(a) => status::run(&wire, &a, out),
+        Verb::Pull(a) => transfer::pull(&wire, &a, out),
+        Verb::Push(a) => transfer::push(&wire, &a, out),
+        Verb::Cache(a) => cache::run(&wire, &a, out),
         Verb::Ls(a) => files::ls(&wire, &a, out),
         Verb::Cat(a) => files::cat(&wire, &a, out),
         Verb::Stat(a) => files::stat(&wire, &a, out),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Chain;
 use crate::error::Kind;
 use crate::rootfs::{self, Record, Records, Rootfs};
 
@@ -13,10 +14,13 @@ use super::args::{MountArgs, UmountArgs};
 use super::failure::Failure;
 use super::output::Output;
 use super::signals::Termination;
+use super::status::Counts;
 use super::wire::Wire;
 
 /// How often a serving process looks whether it is to end.
 const TICK: Duration = Duration::from_millis(200);
+/// After how many of those it writes down what it has done, if that is more than before.
+const COUNTS_TICKS: u32 = 5;
 
 /// What a serving process tells the one that started it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,18 +44,39 @@ fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
 pub(crate) fn foreground(wire: &Wire, args: &MountArgs) -> Result<(), Failure> {
     let termination = Termination::watch()?;
     let chain = wire.chain_up_to(&args.image, args.chain.as_ref())?;
-    let rootfs = Rootfs::mount(&chain, &options(wire, args))?;
-    serve_until_unmounted(rootfs, &termination)
+    let rootfs = mounted(wire, args, &chain)?;
+    serve_until_unmounted(wire, &chain, rootfs, &termination)
 }
 
-fn serve_until_unmounted(rootfs: Rootfs, termination: &Termination) -> Result<(), Failure> {
+fn mounted(wire: &Wire, args: &MountArgs, chain: &Chain) -> Result<Rootfs, Failure> {
+    chain.start(wire.config().prefetch.into());
+    Ok(Rootfs::mount(chain, &options(wire, args))?)
+}
+
+fn serve_until_unmounted(
+    wire: &Wire,
+    chain: &Chain,
+    rootfs: Rootfs,
+    termination: &Termination,
+) -> Result<(), Failure> {
+    let (run_root, id) = (&wire.config().run_root, rootfs.record().id.clone());
+    let (mut written, mut ticks) = (Counts::default(), 0_u32);
     while !rootfs.wait(TICK)? {
         if termination.is_asked() {
             break;
         }
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(COUNTS_TICKS) {
+            let counts = Counts::of(wire, chain);
+            if counts != written && counts.save(run_root, &id).is_ok() {
+                written = counts;
+            }
+        }
     }
     // Lazily where it is in use: a mount without a server is of no use to anybody.
     drop(rootfs);
+    chain.end_start();
+    Counts::forget(run_root, &id);
     Ok(())
 }
 
@@ -79,6 +104,10 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--root").arg(&config.root).arg("--run-root").arg(&config.run_root);
     command.args(["--log", &config.log, "--no-progress", "--mode", &config.mode.text()]);
+    command.args(["--prefetch", &config.prefetch.text()]);
+    if let Some(limit) = config.cache_limit {
+        command.args(["--cache-limit", &limit.as_u64().to_string()]);
+    }
     if let Some(platform) = &config.platform {
         command.args(["--platform", platform]);
     }
@@ -128,12 +157,13 @@ pub(crate) fn serve(wire: &Wire, args: &MountArgs) -> Result<(), Failure> {
     // A session of its own: the terminal's signals are not for it.
     rustix::process::setsid().map_err(std::io::Error::from)?;
     let termination = Termination::watch()?;
-    let mounted =
-        wire.chain(&args.image).and_then(|chain| Ok(Rootfs::mount(&chain, &options(wire, args))?));
+    let mounted = wire
+        .chain_up_to(&args.image, args.chain.as_ref())
+        .and_then(|chain| mounted(wire, args, &chain).map(|rootfs| (chain, rootfs)));
     match mounted {
-        Ok(rootfs) => {
+        Ok((chain, rootfs)) => {
             tell(&Ready::Mounted(rootfs.record().clone()))?;
-            serve_until_unmounted(rootfs, &termination)
+            serve_until_unmounted(wire, &chain, rootfs, &termination)
         }
         Err(failure) => {
             tell(&Ready::Failed { text: failure.to_string(), hint: failure.advice() })?;

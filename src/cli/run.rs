@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::output::human_size;
 use super::runtime::{Runc, exit_code};
 use super::signals::Termination;
+use super::status::Counts;
 use super::wire::Wire;
 
 /// Runs the command and passes its exit code on.
@@ -24,7 +25,8 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
         return container::create_and_run(wire, args, name, &runtime, &termination);
     }
     let found = wire.image(&args.image)?;
-    let chain = wire.chain(&args.image)?;
+    let chain = wire.chain_of(&found)?;
+    chain.start(wire.config().prefetch.into());
     let mut process = bundle::process(&found.image.config, &chain, &args.process)?;
     process.read_only = args.read_only;
     let bundle = Bundle::create(&wire.config().root)?;
@@ -43,10 +45,14 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
     let child = runtime.run(&bundle.dir, &bundle.id).spawn()?;
     let status = runtime.wait(child, &bundle.id, &termination)?;
     rootfs.unmount()?;
+    chain.end_start();
     if args.stats {
         let size: u64 = chain.layers.iter().map(|l| l.descriptor.size).sum();
         let (read, of) = (human_size(chain.blob_bytes_read()), human_size(size));
         writeln!(io::stderr(), "stratafs: read {read} of {of} compressed")?;
+        for line in Counts::of(wire, &chain).text().lines() {
+            writeln!(io::stderr(), "stratafs: {line}")?;
+        }
     }
     Ok(exit_code(status))
 }

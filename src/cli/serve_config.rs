@@ -32,6 +32,7 @@ pub(crate) struct ServeConfig {
     pub(crate) holder: HolderMode,
     pub(crate) snapshots: Snapshots,
     pub(crate) registry: Registry,
+    pub(crate) cache: Cache,
 }
 
 /// How log lines look.
@@ -54,6 +55,20 @@ pub(crate) enum HolderMode {
     Start,
     /// The service manager.
     External,
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cache {
+    #[serde(deserialize_with = "size")]
+    pub(crate) limit: Option<bytesize::ByteSize>,
+}
+
+/// A size as `20GiB`.
+fn size<'de, D: Deserializer<'de>>(input: D) -> Result<Option<bytesize::ByteSize>, D::Error> {
+    let text = String::deserialize(input)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// `[snapshots]`.
@@ -105,7 +120,8 @@ impl ServeConfig {
 
     /// Fills in what was not typed.
     pub(crate) fn fill(&self, global: &mut Global) {
-        let Global { root, run_root, log, .. } = global;
+        let Global { root, run_root, log, cache_limit, .. } = global;
+        *cache_limit = cache_limit.or(self.cache.limit);
         *root = root.take().or_else(|| self.root.clone());
         *run_root = run_root.take().or_else(|| self.run_root.clone());
         *log = log.take().or_else(|| self.log.clone()).or_else(|| Some("info".to_owned()));

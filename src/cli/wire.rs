@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chain::{self, Chain, Store, Trust};
-use crate::content::{Descriptor, Ingester, Layout, Provider, registry};
+use crate::content::{Descriptor, Documents, Ingester, Layout, Provider, registry};
 use crate::digest::{ChainId, DiffId, Digest};
 use crate::erofs;
 use crate::error::Kind;
@@ -62,9 +63,22 @@ impl Wire {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
+        let store = self.open_store()?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    fn open_store(&self) -> Result<Store, Failure> {
         let trust = Trust::new(self.config.trust.clone());
         let store = Store::open(&self.config.root)?.trusting(trust);
-        Ok(self.store.get_or_init(|| store))
+        Ok(match self.config.cache_limit {
+            Some(limit) => store.with_cache_limit(limit.as_u64()),
+            None => store,
+        })
+    }
+
+    /// What was asked of registries so far.
+    pub(crate) fn traffic(&self) -> &registry::Traffic {
+        self.registries.traffic()
     }
 
     /// The snapshots of the state root, whose lazy chains `layers` shows.
@@ -86,13 +100,21 @@ impl Wire {
         if let Some(dirs) = hosts_dirs {
             registry.hosts_dirs = dirs;
         }
-        let store = Store::open(&self.config.root)?;
+        let store = self.open_store()?;
         Ok(Daemon::start(options, store, registry::Client::new(registry))?)
     }
 
     /// Where what `text` names is, and its manifest or index.
     pub(crate) fn open(&self, text: &str) -> Result<(Arc<dyn Provider>, Descriptor), Failure> {
-        Ok(image::open(&text.parse()?, &self.registries)?)
+        let source: Source = text.parse()?;
+        let documents = Documents::new(&self.config.root.join("documents"));
+        let opened = image::open_remembering(&source, &self.registries, &documents);
+        let opened = opened?;
+        if let Some(recalled) = &opened.recalled {
+            let age = humantime::format_duration(Duration::from_secs(recalled.age().as_secs()));
+            tracing::warn!("{text} is what it was {age} ago: the registry says nothing");
+        }
+        Ok((opened.provider, opened.root))
     }
 
     /// What says that it is about `digest`, in the store that `text` names.
@@ -111,8 +133,7 @@ impl Wire {
 
     /// The image that `text` names.
     pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
-        let source: Source = text.parse()?;
-        let (provider, root) = image::open(&source, &self.registries)?;
+        let (provider, root) = self.open(text)?;
         let platform = self.config.platform.as_deref().map(image::parse_platform).transpose()?;
         let image = image::resolve(&*provider, &root, platform.as_ref())?;
         Ok(Found { provider, image })
@@ -120,7 +141,11 @@ impl Wire {
 
     /// The chain of the image that `text` names, indexed if it is not yet.
     pub(crate) fn chain(&self, text: &str) -> Result<Chain, Failure> {
-        let found = self.image(text)?;
+        self.chain_of(&self.image(text)?)
+    }
+
+    /// The chain of an image that was found, indexed if it is not yet.
+    pub(crate) fn chain_of(&self, found: &Found) -> Result<Chain, Failure> {
         Ok(self.store()?.chain(&found.provider, &found.image, &self.progress())?)
     }
 
@@ -140,7 +165,8 @@ impl Wire {
         let found = self.image(text)?;
         let store = self.store()?;
         let push = |target: &dyn Ingester| {
-            store.push_index(&found.provider, &found.image, target, &[], &self.progress())
+            let traces = store.traces(&found.image);
+            store.push_index(&found.provider, &found.image, target, &traces, &self.progress())
         };
         match text.parse()? {
             Source::Registry(reference) => Ok(push(&self.registries.repository(&reference)?)?),
@@ -179,7 +205,8 @@ impl Wire {
         Ok(erofs::Choice::of(self.config.mode.into(), &self.store()?.erofs_dir())?)
     }
 
-    fn progress(&self) -> Progress {
+    /// Bars for what takes long.
+    pub(crate) fn progress(&self) -> Progress {
         Progress::new(self.config.progress)
     }
 

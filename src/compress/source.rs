@@ -1,5 +1,6 @@
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Classify, Kind};
 
@@ -93,5 +94,21 @@ pub trait SpanSource: Send + Sync {
             next = end;
         }
         Ok(())
+    }
+}
+
+impl<S: SpanSource + ?Sized> SpanSource for Arc<S> {
+    fn table(&self) -> &SpanTable {
+        (**self).table()
+    }
+    fn read_span(&self, span: u32, sink: &mut dyn FnMut(u32, &[u8])) -> Result<(), SpanError> {
+        (**self).read_span(span, sink)
+    }
+    fn read_run(
+        &self,
+        spans: Range<u32>,
+        sink: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<(), SpanError> {
+        (**self).read_run(spans, sink)
     }
 }

@@ -23,6 +23,7 @@ mod members;
 mod oci_archive;
 mod provider;
 pub mod registry;
+mod remembered;
 
 pub(crate) use descriptor::null_is_default;
 pub use descriptor::{Descriptor, Platform};
@@ -33,3 +34,4 @@ pub use layout::{Layout, REF_NAME};
 pub use members::{MAX_MEMBERS, Members};
 pub use oci_archive::OciArchive;
 pub use provider::{MAX_DOCUMENT, Provider};
+pub use remembered::{Documents, Recalled, Remembered};

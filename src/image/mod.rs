@@ -39,7 +39,7 @@ pub use handler::{Cancel, Handler, Step, handlers};
 pub use index::{Index, MAX_ENTRIES};
 pub use manifest::Manifest;
 pub use map::Graph;
-pub use open::open;
+pub use open::{Opened, open, open_remembering};
 pub use platform::{Matcher, ParsePlatformError, host_platform, normalize, parse_platform};
 pub use referrers::referrers;
 pub use resolve::{Image, Layer, MAX_INDEX_DEPTH, MAX_LAYERS, resolve};

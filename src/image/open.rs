@@ -1,10 +1,13 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::content::registry::Client;
 use crate::content::{
-    self, Descriptor, DockerArchive, DockerImage, Layout, OciArchive, Provider, REF_NAME,
+    self, Descriptor, DockerArchive, DockerImage, Documents, Layout, OciArchive, Provider,
+    REF_NAME, Recalled, Remembered,
 };
 use crate::digest::Digest;
+use crate::error::{Classify, Kind};
 
 use super::media_type::{Class, classify};
 use super::{Error, Index, MAX_INDEX_DEPTH, Selector, Source};
@@ -42,6 +45,75 @@ pub fn open(source: &Source, client: &Client) -> Result<(Arc<dyn Provider>, Desc
             Ok((Arc::new(repository), root))
         }
     }
+}
+
+/// What [`open_remembering`] gives.
+pub struct Opened {
+    /// The store that holds the image.
+    pub provider: Arc<dyn Provider>,
+    /// The descriptor of its manifest or index.
+    pub root: Descriptor,
+    /// What the name was found to be before, where that is what counts.
+    pub recalled: Option<Recalled>,
+}
+
+/// How long the registry may take to say what a tag means now, where it is known what it meant.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// As [`open`], with what registries have said before kept in `documents`: what is known by its
+/// digest needs no registry, and neither does a tag that was seen before, where the registry says
+/// nothing or lets us in no more.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_remembering(
+    source: &Source,
+    client: &Client,
+    documents: &Documents,
+) -> Result<Opened, Error> {
+    let Source::Registry(reference) = source else {
+        let (provider, root) = open(source, client)?;
+        return Ok(Opened { provider, root, recalled: None });
+    };
+    let name = reference.to_string();
+    let repository = client.repository(reference).map_err(content::Error::from)?;
+    let provider = Arc::new(Remembered::new(documents.clone(), Arc::new(repository.clone())));
+    let known = documents.recall(&name).filter(|known| documents.read(&known.root).is_some());
+    let before = known.as_ref().map(|known| known.root.digest.clone());
+    let (root, recalled) = match known {
+        Some(known) if reference.digest().is_some() => (known.root, None),
+        None => (repository.resolve().map_err(content::Error::from)?, None),
+        Some(known) => match repository.resolve_again(PATIENCE) {
+            Ok(root) => (root, None),
+            Err(error) if is_silence(error.kind()) => {
+                tracing::info!(name, %error, "the registry is not asked what the name means now");
+                (known.root.clone(), Some(known))
+            }
+            Err(error) => return Err(content::Error::from(error).into()),
+        },
+    };
+    // Also where it is the same: it is as fresh as that.
+    let is_new = reference.digest().is_none() || before.as_ref() != Some(&root.digest);
+    if recalled.is_none()
+        && is_new
+        && let Err(error) = documents.remember(&name, &root)
+    {
+        tracing::warn!(name, %error, "what the name means is not remembered");
+    }
+    Ok(Opened { provider, root, recalled })
+}
+
+/// Whether an error says nothing about what was asked.
+fn is_silence(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Unavailable
+            | Kind::DeadlineExceeded
+            | Kind::Unauthenticated
+            | Kind::PermissionDenied
+            | Kind::DataLoss
+    )
 }
 
 /// The root that is meant.

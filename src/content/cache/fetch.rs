@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::compress::{DecodeError, SpanError};
 
 use super::flight::{Flights, Pilot, Turn};
-use super::layer::{CachedLayer, Purpose};
+use super::layer::{CachedLayer, LayerState, Purpose};
 use super::plan;
 
 impl CachedLayer {
@@ -15,14 +15,29 @@ impl CachedLayer {
     ///
     /// The first that the source answers.
     pub fn fill(&self) -> Result<(), SpanError> {
+        self.fill_with(&mut |_| {})
+    }
+
+    /// As [`CachedLayer::fill`]; `progress` is told after each run how much is here.
+    ///
+    /// # Errors
+    ///
+    /// As [`CachedLayer::fill`].
+    pub fn fill_with(&self, progress: &mut dyn FnMut(LayerState)) -> Result<(), SpanError> {
         let mut next = 0;
-        while let Some(run) = self.missing(next..self.files.map().len(), plan::RUN_MAX) {
+        progress(self.state());
+        while let Some(run) = self.missing(next..self.spans(), plan::RUN_MAX) {
             next = run.end;
             self.fetch_ahead(run)?;
+            progress(self.state());
         }
         self.sync();
         self.note_complete();
         Ok(())
+    }
+
+    fn spans(&self) -> u32 {
+        self.files.map().len()
     }
 
     /// The first run of spans in `spans` that are not here and lie one after the other, of at most

@@ -96,6 +96,15 @@ impl Map {
         Ok(map)
     }
 
+    /// The fingerprint of the table.
+    pub(super) fn fingerprint(&self) -> [u8; 16] {
+        let mut print = [0; 16];
+        for (bytes, word) in print.chunks_exact_mut(4).zip(&self.shared.words()[3..7]) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        print
+    }
+
     fn word(&self, kind: usize, span: u32) -> &AtomicU32 {
         &self.shared.words()[HEADER_WORDS + kind * self.spans + span as usize]
     }

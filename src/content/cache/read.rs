@@ -1,6 +1,7 @@
 //! Reading a layer: from disk, or else from its source.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::compress::SpanError;
@@ -61,6 +62,27 @@ impl CachedLayer {
             tries += 1;
         }
         Ok(done)
+    }
+}
+
+/// A layer as a reader whose reads are no sign of what else is wanted: of who reads all of it.
+struct Unnoticed(Arc<CachedLayer>);
+
+impl CachedLayer {
+    /// The layer as a reader whose reads start no read-ahead and are in no trace.
+    pub fn unnoticed(self: &Arc<Self>) -> Arc<dyn ReadAt> {
+        Arc::new(Unnoticed(self.clone()))
+    }
+}
+
+impl ReadAt for Unnoticed {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.0.clip(offset, buf.len());
+        self.0.read_waiting(&mut buf[..len], offset)
     }
 }
 

@@ -32,6 +32,11 @@ impl StoredLayer {
         &self.digest
     }
 
+    /// The fingerprint of the span table that it is kept by.
+    pub fn fingerprint(&self) -> [u8; 16] {
+        self.files.map().fingerprint()
+    }
+
     /// Uncompressed bytes on disk.
     pub fn stored(&self) -> u64 {
         self.files.stored()

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use crate::content::{Descriptor, MAX_DOCUMENT, null_is_default};
 use crate::digest::{Algorithm, Digest, Hasher};
 
-use super::Error;
 use super::call::Call;
 use super::endpoint::Endpoint;
 use super::repository::Inner;
 use super::tries::Tries;
+use super::{Error, Timing};
 
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -48,6 +48,15 @@ impl Inner {
         name: &str,
         digest: Option<&Digest>,
     ) -> Result<Document, Error> {
+        self.fetch_document_within(name, digest, self.shared.timing).await
+    }
+
+    pub(super) async fn fetch_document_within(
+        &self,
+        name: &str,
+        digest: Option<&Digest>,
+        timing: Timing,
+    ) -> Result<Document, Error> {
         let servers =
             self.servers_for(|spec| if digest.is_some() { spec.pull } else { spec.resolve });
         if servers.is_empty() {
@@ -55,7 +64,8 @@ impl Inner {
             return Err(Error::NoServer { host, action });
         }
         let call = self.manifest_call(Method::GET, name, "pull");
-        let mut tries = self.tries(servers, &call.what);
+        let traffic = self.shared.traffic.clone();
+        let mut tries = Tries::new(servers, &call.what, 0, timing, traffic);
         loop {
             let server = tries.next().await?;
             let outcome = async {

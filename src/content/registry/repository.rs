@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -61,6 +62,27 @@ impl Repository {
             (None, tag) => self.0.clone().fetch(tag.unwrap_or("latest"), None)?,
         };
         Ok(document)
+    }
+
+    /// As [`Repository::resolve`], for a tag whose meaning is known from before: all servers are
+    /// asked once, and the answer is waited for no longer than `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::resolve`].
+    pub fn resolve_again(&self, patience: Duration) -> Result<Descriptor, Error> {
+        let tag = self.0.reference.tag().unwrap_or("latest").to_owned();
+        let mut timing = self.0.shared.timing;
+        timing.total = timing.total.min(patience);
+        // A second round would begin after the deadline.
+        (timing.first_pause, timing.max_pause) = (2 * patience, 2 * patience);
+        let inner = self.0.clone();
+        let document = self
+            .0
+            .shared
+            .driver
+            .run(async move { inner.fetch_document_within(&tag, None, timing).await })?;
+        Ok(self.0.keep_document(document))
     }
 
     /// The manifests whose subject is `digest`, those of type `artifact_type` if it is given
@@ -181,10 +203,14 @@ impl Inner {
             .shared
             .driver
             .run(async move { inner.fetch_document(&name, digest.as_ref()).await })?;
+        Ok(self.keep_document(document))
+    }
+
+    fn keep_document(&self, document: Document) -> Descriptor {
         let Document { media_type, digest, data } = document;
         let size = data.len() as u64;
         self.keep(digest.clone(), data);
-        Ok(Descriptor::new(media_type, digest, size))
+        Descriptor::new(media_type, digest, size)
     }
 
     fn kept(&self, digest: &Digest) -> Option<Arc<Vec<u8>>> {
