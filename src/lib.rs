@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! L7  main > cli                                  only cli/wire.rs builds concrete types
-//! L6  rootfs  service                             tonic/prost types live in service/ only
+//! L6  service > rootfs                            tonic/prost types live in service/ only
 //! L5  fuse  erofs  chain  checkpoint              fuser types live in fuse/ only
 //! L4  fs  bundle  snapshot  diff                  snapshot sees a LayerMounter trait, never fuse
 //! L3  tree        image

@@ -79,7 +79,8 @@ class Ours(Side):
         try:
             yield root, found["pid"]
         finally:
-            self.stratafs.run("umount", root)
+            # Another mount namespace may hold it a while longer.
+            self.stratafs.run("umount", "--lazy", root)
 
 
 class Arena:

@@ -14,16 +14,17 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long nothing is tried after a failure or for want of room.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// A thread that ends with the value.
+/// A thread that writes the data of a chain to a local file when all of them are here; it ends with
+/// the value.
 #[derive(Debug)]
-pub(super) struct Background {
+pub struct Background {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Background {
     /// Watches `chain` until its data are in a file.
-    pub(super) fn start(chain: WholeChain) -> Self {
+    pub fn start(chain: WholeChain) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let thread = thread::Builder::new().name("whole".into());

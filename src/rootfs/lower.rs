@@ -12,27 +12,25 @@ use crate::erofs::{self, Choice, DataPath, Image, Mode, Way};
 use crate::fs::SlotName;
 use crate::sys::mount::DetachedMount;
 
-/// The tree, and which way it is shown.
-pub(super) struct Lower {
-    pub(super) path: PathBuf,
-    pub(super) choice: Choice,
-    /// The local file that its data come from, if they do.
-    pub(super) data: Option<Whole>,
+/// The read-only tree of a chain, shown in a folder: by FUSE, or as EROFS over it.
+#[derive(Debug)]
+pub struct Lower {
+    /// The folder.
+    pub path: PathBuf,
+    /// Which way it is shown, and why.
+    pub choice: Choice,
+    /// The local file that its data come from, if they do; to be kept while it is in use.
+    pub data: Option<Whole>,
 }
 
 impl Lower {
-    /// Shows `chain`, which the FUSE filesystem at `fuse` serves, in the folder `erofs` or else
-    /// where it is in `fuse`.
+    /// Shows `chain`, which the FUSE filesystem at `fuse` serves, in the folder `erofs`, which is
+    /// made, or else where it is in `fuse`.
     ///
     /// # Errors
     ///
     /// [`Error::Erofs`] where `mode` is [`Mode::Erofs`] and it cannot be done.
-    pub(super) fn mount(
-        chain: &Chain,
-        mode: Mode,
-        fuse: &Path,
-        erofs: &Path,
-    ) -> Result<Self, Error> {
+    pub fn mount(chain: &Chain, mode: Mode, fuse: &Path, erofs: &Path) -> Result<Self, Error> {
         let name = SlotName::Chain(chain.chain_id.clone());
         let by_fuse = |choice| Self { path: fuse.join(name.path()), choice, data: None };
         let Some(blob) = name.blob_path().filter(|_| mode != Mode::Fuse) else {
@@ -82,14 +80,21 @@ fn attach(mount: DetachedMount, target: &Path) -> Result<(), erofs::Error> {
     })
 }
 
-/// Unmounts what is mounted as EROFS at `erofs`, if anything is, and removes the folder.
-pub(super) fn unmount(erofs: &Path, lazy: bool) -> Result<(), Error> {
-    overlay::unmount(erofs, lazy)?;
-    match fs::remove_dir(erofs) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %erofs.display(), error = %e, "folder stays");
+impl Lower {
+    /// Takes what is mounted as EROFS at `erofs` out of sight, if anything is, and removes the
+    /// folder. It ends with those who still use it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mount`].
+    pub fn unmount(erofs: &Path) -> Result<(), Error> {
+        overlay::unmount(erofs, true)?;
+        match fs::remove_dir(erofs) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %erofs.display(), error = %e, "folder stays");
+            }
+            _ => {}
         }
-        _ => {}
+        Ok(())
     }
-    Ok(())
 }

@@ -29,7 +29,9 @@ mod lower;
 mod overlay;
 mod record;
 
+pub use background::Background;
 pub use error::Error;
+pub use lower::Lower;
 pub use record::{Record, Records};
 
 use std::fs;
@@ -43,9 +45,6 @@ use crate::content::cache::Whole;
 use crate::erofs::{Mode, Way};
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse;
-
-use background::Background;
-use lower::Lower;
 
 /// How long the process that serves a mount may take to end after it was unmounted.
 const END: Duration = Duration::from_secs(30);
@@ -208,7 +207,7 @@ impl Rootfs {
             }
             if let Some(erofs) = &self.record.erofs {
                 // Only others than those of the target can use it now: for them it goes on.
-                lower::unmount(erofs, true)?;
+                Lower::unmount(erofs)?;
             }
             mounted.unmount()?;
         }
@@ -248,7 +247,7 @@ fn unmount_record(records: &Records, record: &Record, lazy: bool) -> Result<(), 
         overlay::unmount(&record.target, lazy)?;
     }
     if let Some(erofs) = &record.erofs {
-        lower::unmount(erofs, true)?;
+        Lower::unmount(erofs)?;
     }
     match fuse::unmount(&record.fuse) {
         // A folder that is gone was unmounted, and removed, before.

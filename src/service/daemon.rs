@@ -16,13 +16,14 @@ use super::health::HealthService;
 use super::hold;
 use super::images::Images;
 use super::keeper::{Keeper, StartHolder};
-use super::layers::Layers;
+use super::layers::{Layers, Parts};
 use super::reclaim::{Needed, Reclaim, Reclaimer};
 use super::remote::Remote;
 use super::slots::Slots;
 use super::snapshots::SnapshotService;
 use crate::chain::Store;
 use crate::content::registry::Client;
+use crate::erofs::{Choice, Mode, Way};
 use crate::snapshot::{self, Backend, Owner};
 
 /// How long a daemon waits for the one before it to end.
@@ -49,6 +50,8 @@ pub struct Options {
     pub start_holder: Option<StartHolder>,
     /// What others than snapshots need.
     pub needed: Needed,
+    /// Which way chains are shown.
+    pub mode: Mode,
 }
 
 /// The daemon behind containerd's proxy plugin.
@@ -205,7 +208,18 @@ fn mount(
     let socket = holder_socket(&options.run_root);
     let slots = options.run_root.join("slots.json");
     let path = mountpoint(&options.run_root);
-    let layers = match take_over(&socket, &slots, store, images) {
+    let choice = Choice::of(options.mode, &store.erofs_dir())?;
+    tracing::info!(mode = choice.way.name(), why = %choice.why, "how layers are shown");
+    let parts = || Parts {
+        store: store.clone(),
+        images: images.clone(),
+        erofs: options.run_root.join("erofs"),
+        mode: match choice.way {
+            Way::Erofs => Mode::Auto,
+            Way::Fuse => Mode::Fuse,
+        },
+    };
+    let layers = match take_over(&socket, &slots, parts()) {
         Ok(Some(layers)) => {
             counts.taken_over.add(1);
             tracing::info!(chains = layers.shown(), "took over the mount of the daemon before");
@@ -216,19 +230,14 @@ fn mount(
                 tracing::warn!(%error, "the mount of the daemon before is not taken over");
             }
             make_folder_for_mount(&path)?;
-            Layers::mount(&path, &slots, store.clone(), images.clone())?
+            Layers::mount(&path, &slots, parts())?
         }
     };
     Keeper { socket, start: options.start_holder.clone() }.keep(layers.handover()?);
     Ok(layers)
 }
 
-fn take_over(
-    socket: &Path,
-    slots: &Path,
-    store: &Arc<Store>,
-    images: &Arc<Images>,
-) -> Result<Option<Layers>, Error> {
+fn take_over(socket: &Path, slots: &Path, parts: Parts) -> Result<Option<Layers>, Error> {
     if !socket.exists() {
         return Ok(None);
     }
@@ -237,7 +246,7 @@ fn take_over(
         tracing::warn!("the mount of the daemon before was made by another version");
         return Ok(None);
     };
-    Layers::take_over(handover, slots, store.clone(), images.clone()).map(Some)
+    Layers::take_over(handover, slots, parts).map(Some)
 }
 
 /// The folder may be a mount whose server is dead: then it is there, and must not be looked into.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::content::registry::ParseReferenceError;
 use crate::digest::{ChainId, Digest};
 use crate::error::{Classify, Kind};
-use crate::{chain, content, fs, fuse, image, snapshot};
+use crate::{chain, content, erofs, fs, fuse, image, snapshot};
 
 /// Why the daemon cannot start, or cannot show a layer lazily.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// Layers cannot be shown as EROFS, which was asked for.
+    #[error("layers cannot be shown as EROFS: {0}")]
+    Erofs(#[from] erofs::Error),
     /// Another daemon serves this run folder.
     #[error("another daemon serves {}", run_root.display())]
     Served {
@@ -163,6 +166,7 @@ impl Classify for Error {
             Error::Registry(e) => e.kind(),
             Error::Chain(e) => e.kind(),
             Error::Snapshot(e) => e.kind(),
+            Error::Erofs(e) => e.kind(),
             Error::Fuse(e) => e.kind(),
             Error::Job(e) => e.kind(),
             Error::Attach { source, .. } => source.kind(),

@@ -1,7 +1,8 @@
 //! The one FUSE mount of the daemon, in which the trees of all chains are shown.
 //!
-//! A chain is shown when the first snapshot on it is used. The mount outlives the daemon, and the
-//! next one takes it over.
+//! A chain is shown when the first snapshot on it is used: where the kernel can, as EROFS in a mount
+//! of its own whose data come through the FUSE mount. All of these mounts outlive the daemon, and
+//! the next one takes the FUSE mount over, so that the others go on.
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
@@ -15,11 +16,15 @@ use super::Error;
 use super::images::Images;
 use super::slots::{Slot, Slots};
 use crate::chain::{Chain, Quiet, Store};
+use crate::content::cache::Whole;
 use crate::digest::ChainId;
+use crate::erofs::{Mode, Way};
 use crate::error::Classify;
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse::{self, Handover, Mounted};
+use crate::rootfs::{Background, Lower};
 use crate::snapshot::{LayerError, LayerMounter};
+use crate::sys::mount_at;
 
 /// Shows chains in one FUSE mount.
 pub(super) struct Layers {
@@ -30,23 +35,42 @@ pub(super) struct Layers {
     store: Arc<Store>,
     images: Arc<Images>,
     slots: Slots,
+    /// The folder of EROFS mounts, by chain.
+    erofs: PathBuf,
+    mode: Mode,
+    /// Chains that are shown.
+    lowers: Mutex<HashMap<ChainId, Shown>>,
     /// Chains that are being shown just now; who comes second waits.
     opening: Mutex<HashMap<ChainId, Arc<Mutex<()>>>>,
 }
 
+/// What all layers are shown with.
+pub(super) struct Parts {
+    pub(super) store: Arc<Store>,
+    pub(super) images: Arc<Images>,
+    /// The folder of EROFS mounts.
+    pub(super) erofs: PathBuf,
+    pub(super) mode: Mode,
+}
+
+/// A chain that is shown.
+struct Shown {
+    path: PathBuf,
+    /// Where its data come from, if that is a local file.
+    _data: Option<Whole>,
+    /// What makes that file for the next mount.
+    _background: Option<Background>,
+}
+
 impl Layers {
     /// Makes a new mount at `mountpoint`; what is mounted there is taken out of sight.
-    pub(super) fn mount(
-        mountpoint: &Path,
-        slots: &Path,
-        store: Arc<Store>,
-        images: Arc<Images>,
-    ) -> Result<Self, Error> {
+    pub(super) fn mount(mountpoint: &Path, slots: &Path, parts: Parts) -> Result<Self, Error> {
+        unmount_all(&parts.erofs);
         while let Ok(()) = fuse::unmount(mountpoint) {}
         let filesystem = Arc::new(Filesystem::new());
         let mounted = fuse::mount(filesystem.clone(), mountpoint, &fuse::Options::rootfs())?;
         let slots = Slots::new(slots, mounted.connection())?;
-        Ok(Self::of(filesystem, mounted, store, images, slots))
+        Ok(Self::of(filesystem, mounted, parts, slots))
     }
 
     /// Goes on with the mount of a daemon that is gone.
@@ -54,35 +78,64 @@ impl Layers {
     /// # Errors
     ///
     /// [`Error::Fuse`] where the connection has ended.
-    pub(super) fn take_over(
-        handover: Handover,
-        slots: Slots,
-        store: Arc<Store>,
-        images: Arc<Images>,
-    ) -> Result<Self, Error> {
+    pub(super) fn take_over(handover: Handover, slots: Slots, parts: Parts) -> Result<Self, Error> {
         let filesystem = Arc::new(Filesystem::new());
+        let mut chains = Vec::new();
         for (chain, slot) in slots.all() {
             // Its users get ESTALE; all others must not suffer for that.
-            if let Err(error) = show_again(&filesystem, &store, &images, &chain, slot) {
-                tracing::error!(%chain, %error, "layers of running containers cannot be shown");
-                slots.give_up(&chain)?;
+            match show_again(&filesystem, &parts.store, &parts.images, &chain, slot) {
+                Ok(opened) => chains.push(opened),
+                Err(error) => {
+                    tracing::error!(%chain, %error, "layers of running containers cannot be shown");
+                    slots.give_up(&chain)?;
+                    if let Err(error) = Lower::unmount(&parts.erofs.join(file_name(&chain))) {
+                        tracing::warn!(%chain, %error, "an EROFS mount stays");
+                    }
+                }
             }
         }
         let options = fuse::Options::rootfs();
         let mounted = fuse::take_over(filesystem.clone(), handover, &options)?;
-        Ok(Self::of(filesystem, mounted, store, images, slots))
+        let layers = Self::of(filesystem, mounted, parts, slots);
+        for chain in &chains {
+            let shown = layers.lower(chain);
+            layers.lowers.lock().insert(chain.chain_id.clone(), shown);
+        }
+        Ok(layers)
     }
 
-    fn of(
-        filesystem: Arc<Filesystem>,
-        mounted: Mounted,
-        store: Arc<Store>,
-        images: Arc<Images>,
-        slots: Slots,
-    ) -> Self {
+    fn of(filesystem: Arc<Filesystem>, mounted: Mounted, parts: Parts, slots: Slots) -> Self {
         let mountpoint = mounted.mountpoint().to_owned();
-        let (opening, mounted) = (Mutex::default(), ManuallyDrop::new(mounted));
-        Self { filesystem, mounted, mountpoint, store, images, slots, opening }
+        let mounted = ManuallyDrop::new(mounted);
+        let Parts { store, images, erofs, mode } = parts;
+        let (lowers, opening) = (Mutex::default(), Mutex::default());
+        Self { filesystem, mounted, mountpoint, store, images, slots, erofs, mode, lowers, opening }
+    }
+
+    /// Shows a chain that is in the FUSE mount already; as EROFS where that can be done.
+    fn lower(&self, chain: &Chain) -> Shown {
+        let path = self.erofs.join(file_name(&chain.chain_id));
+        // One that another daemon has left goes on: its data come from the same place.
+        if matches!(mount_at(&path), Ok(Some(entry)) if entry.fs_type == "erofs") {
+            let data = chain.whole().ok().flatten();
+            return Shown { path, _data: data, _background: None };
+        }
+        match Lower::mount(chain, self.mode, &self.mountpoint, &path) {
+            Ok(lower) => {
+                let wants_data = lower.choice.way == Way::Erofs && lower.data.is_none();
+                let background = chain.to_be_whole().filter(|_| wants_data);
+                Shown {
+                    path: lower.path,
+                    _data: lower.data,
+                    _background: background.map(Background::start),
+                }
+            }
+            Err(error) => {
+                tracing::error!(chain = %chain.chain_id, %error, "shown by FUSE");
+                let name = SlotName::Chain(chain.chain_id.clone());
+                Shown { path: self.mountpoint.join(name.path()), _data: None, _background: None }
+            }
+        }
     }
 
     /// What another process needs to keep the mount alive.
@@ -108,10 +161,8 @@ impl Layers {
     fn show(&self, chain: &ChainId, name: &SlotName) -> Result<(), Error> {
         let turn = self.opening.lock().entry(chain.clone()).or_default().clone();
         let mine = turn.lock();
-        let shown = match self.filesystem.slot(name) {
-            Some(_) => Ok(()),
-            None => self.show_alone(chain, name),
-        };
+        let is_shown = self.lowers.lock().contains_key(chain);
+        let shown = if is_shown { Ok(()) } else { self.show_alone(chain, name) };
         drop(mine);
         let mut opening = self.opening.lock();
         // The map's and this one: nobody waits for their turn.
@@ -125,8 +176,26 @@ impl Layers {
         let opened = open(&self.store, &self.images, chain)?;
         let slot = self.slots.take(chain, opened.tree.fingerprint())?;
         let attached = self.filesystem.attach_at(slot, name, opened.mounted_tree());
-        attached.map_err(|source| Error::Attach { chain: chain.clone(), source })
+        attached.map_err(|source| Error::Attach { chain: chain.clone(), source })?;
+        let shown = self.lower(&opened);
+        self.lowers.lock().insert(chain.clone(), shown);
+        Ok(())
     }
+}
+
+/// Takes what a dead daemon has left out of sight.
+fn unmount_all(erofs: &Path) {
+    for entry in std::fs::read_dir(erofs).into_iter().flatten().flatten() {
+        if let Err(error) = Lower::unmount(&entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "an EROFS mount stays");
+        }
+    }
+}
+
+/// The chain as the name of a folder.
+fn file_name(chain: &ChainId) -> String {
+    let digest = chain.digest();
+    format!("{}-{}", digest.algorithm().name(), digest.hex())
 }
 
 /// The chain, made ready from what is here, or from its registry where that is gone.
@@ -142,26 +211,29 @@ fn show_again(
     images: &Images,
     chain: &ChainId,
     slot: Slot,
-) -> Result<(), Error> {
+) -> Result<Chain, Error> {
     let opened = open(store, images, chain)?;
     if opened.tree.fingerprint() != slot.fingerprint {
         return Err(Error::OtherTree { chain: chain.clone() });
     }
     let name = SlotName::Chain(chain.clone());
     let attached = filesystem.attach_at(slot.number, &name, opened.mounted_tree());
-    attached.map_err(|source| Error::Attach { chain: chain.clone(), source })
+    attached.map_err(|source| Error::Attach { chain: chain.clone(), source })?;
+    Ok(opened)
 }
 
 impl LayerMounter for Layers {
     fn mount(&self, chain: &ChainId) -> Result<PathBuf, LayerError> {
         let name = SlotName::Chain(chain.clone());
-        if self.filesystem.slot(&name).is_none()
-            && let Err(error) = self.show(chain, &name)
-        {
+        let shown = || self.lowers.lock().get(chain).map(|shown| shown.path.clone());
+        if let Some(path) = shown() {
+            return Ok(path);
+        }
+        if let Err(error) = self.show(chain, &name) {
             let kind = error.kind();
             return Err(LayerError { chain: chain.clone(), kind, source: error.into() });
         }
-        self.place(chain)
+        shown().map_or_else(|| self.place(chain), Ok)
     }
 
     fn place(&self, chain: &ChainId) -> Result<PathBuf, LayerError> {
@@ -169,6 +241,11 @@ impl LayerMounter for Layers {
     }
 
     fn unmount(&self, chain: &ChainId) -> Result<(), LayerError> {
+        self.lowers.lock().remove(chain);
+        if let Err(error) = Lower::unmount(&self.erofs.join(file_name(chain))) {
+            let kind = error.kind();
+            return Err(LayerError { chain: chain.clone(), kind, source: error.into() });
+        }
         if self.filesystem.detach(&SlotName::Chain(chain.clone())).is_none() {
             return Ok(());
         }
