@@ -216,7 +216,7 @@ fn verify(table: &SpanTable, span: &Span, bytes: &[u8]) -> Result<(), SpanFault>
         Some(true) | None => Ok(()),
         Some(false) => Err(match table.span_digest {
             SpanDigest::Blake3 => mismatch("blake3", span.digest, blake3::hash(bytes).into()),
-            SpanDigest::Sha256 | SpanDigest::CompressedSha256 => {
+            SpanDigest::Sha256 | SpanDigest::CompressedSha256 { .. } => {
                 mismatch("sha256", span.digest, sha256(bytes))
             }
         }),

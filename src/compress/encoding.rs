@@ -3,7 +3,8 @@
 //! Numbers are LEB128 of at most 64 bits unless said otherwise.
 //!
 //! ```text
-//! codec and digests (1 byte)  blob size  size  number of spans  size of the windows
+//! codec and digests (1 byte)  digest of the windows (16 bytes, if the digests are of compressed bytes)
+//! blob size  size  number of spans  size of the windows
 //! each span:      length * 2 + (1 if a point is at its start)
 //!                 if so: in_offset minus that of the point before, skip, kind (1 byte),
 //!                        and for a deflate block its window
@@ -61,6 +62,9 @@ impl SpanTable {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.spans.len() * 48 + 64);
         out.push(codec_byte(self.codec) + 16 * digest_byte(self.span_digest));
+        if let SpanDigest::CompressedSha256 { windows } = self.span_digest {
+            out.extend_from_slice(&windows);
+        }
         put(&mut out, self.blob_size);
         put(&mut out, self.size);
         put(&mut out, self.spans.len() as u64);
@@ -98,7 +102,7 @@ impl SpanTable {
         let span_digest = match head / 16 {
             0 => SpanDigest::Blake3,
             1 => SpanDigest::Sha256,
-            2 => SpanDigest::CompressedSha256,
+            2 => SpanDigest::CompressedSha256 { windows: input.print()? },
             _ => return Err(TableError::Kind(head)),
         };
         let (blob_size, size) = (input.number()?, input.number()?);
@@ -113,7 +117,8 @@ impl SpanTable {
         for _ in 0..count {
             reached = table.decode_span(&mut input, reached)?;
         }
-        if span_digest == SpanDigest::CompressedSha256 && table.points.len() != count {
+        if matches!(span_digest, SpanDigest::CompressedSha256 { .. }) && table.points.len() != count
+        {
             return Err(TableError::Inconsistent("a span has no access point of its own"));
         }
         if reached.output != size {
@@ -228,7 +233,7 @@ fn digest_byte(digest: SpanDigest) -> u8 {
     match digest {
         SpanDigest::Blake3 => 0,
         SpanDigest::Sha256 => 1,
-        SpanDigest::CompressedSha256 => 2,
+        SpanDigest::CompressedSha256 { .. } => 2,
     }
 }
 
@@ -264,6 +269,10 @@ impl<'a> Input<'a> {
 
     fn byte(&mut self) -> Result<u8, TableError> {
         self.take(1)?.first().copied().ok_or(TableError::Truncated)
+    }
+
+    fn print(&mut self) -> Result<[u8; 16], TableError> {
+        self.take(16)?.try_into().map_err(|_| TableError::Truncated)
     }
 
     fn number(&mut self) -> Result<u64, TableError> {

@@ -13,8 +13,8 @@
 
 use crate::error::{Classify, Kind};
 
-use super::SpanTable;
 use super::leb128::{self, NumberError, put};
+use super::{SpanDigest, SpanTable};
 
 const MAGIC: [u8; 4] = *b"SFst";
 const VERSION: u8 = 1;
@@ -91,7 +91,8 @@ impl From<NumberError> for TraceError {
 }
 
 impl SpanTable {
-    /// The first 16 bytes of the BLAKE3 of where the spans lie and what their digests are: what is
+    /// The first 16 bytes of the BLAKE3 of where the spans lie and what their digests are, and of all
+    /// else that their content depends on: what is
     /// kept beside a layer by span numbers is of the table with this fingerprint only.
     pub fn fingerprint(&self) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new();
@@ -99,6 +100,10 @@ impl SpanTable {
             hasher.update(&span.out_offset.to_le_bytes());
             hasher.update(&span.len.to_le_bytes());
             hasher.update(&span.digest);
+        }
+        if let SpanDigest::CompressedSha256 { windows } = self.span_digest {
+            hasher.update(&windows);
+            self.points.iter().for_each(|point| point.fingerprint_into(&mut hasher));
         }
         let mut print = [0; 16];
         print.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -297,6 +302,26 @@ mod tests {
             assert!(StartTrace::decode(&bytes).is_err(), "{at}");
             assert!(StartTrace::decode(&bytes[..at]).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn tables_whose_content_may_differ_have_different_fingerprints() {
+        let own = table(9000);
+        let of = |windows| SpanTable {
+            span_digest: SpanDigest::CompressedSha256 { windows },
+            ..own.clone()
+        };
+        let foreign = of([1; 16]);
+        assert_ne!(foreign.fingerprint(), own.fingerprint());
+        assert_ne!(foreign.fingerprint(), of([2; 16]).fingerprint());
+        let mut moved = foreign.clone();
+        moved.points[1].in_offset += 1;
+        assert_ne!(foreign.fingerprint(), moved.fingerprint());
+        let mut bits = foreign.clone();
+        bits.points[1].start = Start::Deflate { bits: 3, window: None };
+        assert_ne!(foreign.fingerprint(), bits.fingerprint());
+        assert_eq!(foreign.fingerprint(), of([1; 16]).fingerprint());
+        assert_eq!(SpanTable::decode(&foreign.encode()).unwrap(), foreign);
     }
 
     proptest::proptest! {

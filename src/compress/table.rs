@@ -61,6 +61,25 @@ pub struct AccessPoint {
     pub start: Start,
 }
 
+impl AccessPoint {
+    /// Adds all that decoding from here depends on, the bytes of the window apart.
+    pub(super) fn fingerprint_into(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&self.in_offset.to_le_bytes());
+        hasher.update(&self.skip.to_le_bytes());
+        let (kind, window) = match &self.start {
+            Start::Plain => (0, None),
+            Start::GzipMember => (1, None),
+            Start::ZstdFrame => (2, None),
+            Start::Deflate { bits, window } => (8 + bits, window.as_ref()),
+        };
+        hasher.update(&[kind, u8::from(window.is_some())]);
+        if let Some(window) = window {
+            hasher.update(&window.offset.to_le_bytes());
+            hasher.update(&[window.part]);
+        }
+    }
+}
+
 /// What the digests of a table's spans are taken of, and by which function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpanDigest {
@@ -70,7 +89,13 @@ pub enum SpanDigest {
     Sha256,
     /// SHA-256 of the compressed bytes that [`SpanTable::compressed_range`] says: the span digests
     /// of SOCI. Every span has an access point of its own.
-    CompressedSha256,
+    ///
+    /// What the bytes decode to depends on the access points and their windows as well, for which
+    /// no digest of a span vouches: tables that differ in them are of different content.
+    CompressedSha256 {
+        /// The first 16 bytes of the BLAKE3 of the packed windows.
+        windows: [u8; 16],
+    },
 }
 
 /// A piece of the uncompressed stream that is verified and cached as a whole.
@@ -141,7 +166,8 @@ impl SpanTable {
 
     /// Whether the digests are of compressed bytes, which are checked before they are decoded.
     pub(super) fn vouches_for_input(&self) -> bool {
-        self.span_digest == SpanDigest::CompressedSha256 && self.codec != Codec::Plain
+        matches!(self.span_digest, SpanDigest::CompressedSha256 { .. })
+            && self.codec != Codec::Plain
     }
 
     /// Whether `bytes`, uncompressed, are those of `span`; `None` where the table's digests say
@@ -150,10 +176,10 @@ impl SpanTable {
         match (self.span_digest, self.codec) {
             (SpanDigest::Blake3, _) => Some(blake3::hash(bytes) == span.digest),
             // Of a plain blob, compressed and uncompressed bytes are the same.
-            (SpanDigest::Sha256, _) | (SpanDigest::CompressedSha256, Codec::Plain) => {
+            (SpanDigest::Sha256, _) | (SpanDigest::CompressedSha256 { .. }, Codec::Plain) => {
                 Some(sha256(bytes) == span.digest)
             }
-            (SpanDigest::CompressedSha256, Codec::Gzip | Codec::Zstd) => None,
+            (SpanDigest::CompressedSha256 { .. }, Codec::Gzip | Codec::Zstd) => None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod discovery;
 mod hostile;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 mod bad_input;
 mod containers;
-mod corpus;
+pub mod corpus;
 mod damage;
 mod layers;
 pub mod layout;

@@ -20,14 +20,14 @@ use super::{Account, config, pattern};
 const HTPASSWD: &str = "user:$2b$04$VtIuBkBRhCVOcAimCqfbtOeimQLBC/zCGLivjW6WG1RhvT7JZYeH2\n";
 
 /// A running `docker-registry`; it ends when this is dropped.
-struct Distribution {
+pub struct Distribution {
     dir: tempfile::TempDir,
-    host: String,
+    pub host: String,
     child: Child,
 }
 
 impl Distribution {
-    fn start(tls_and_password: bool) -> Self {
+    pub fn start(tls_and_password: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

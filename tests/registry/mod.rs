@@ -1,7 +1,7 @@
 //! The registry client against a registry that misbehaves in every way, and against a real one.
 
 mod auth;
-mod distribution;
+pub mod distribution;
 pub mod fake;
 mod faults;
 mod mirrors;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::compress::StartTrace;
+use crate::compress::{SpanDigest, StartTrace};
 use crate::content::{Descriptor, Provider};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Image, Manifest};
@@ -291,6 +291,10 @@ fn check(index: &LayerIndex, layer: &image::Layer) -> Result<(), Reason> {
     }
     if index.table.blob_size != layer.descriptor.size {
         return Err(Reason::Size(index.table.blob_size));
+    }
+    // What is kept of a layer goes by the digests of its spans, which must say all of it.
+    if index.table.span_digest != SpanDigest::Blake3 {
+        return Err(Reason::Digests);
     }
     let mut extents = index.toc.inodes.iter().flat_map(|inode| &inode.extents);
     let is_inside =

@@ -44,6 +44,9 @@ pub(in crate::chain) enum Reason {
     /// A file's content is outside of what the index can give.
     #[error("the layer index has content outside of the layer")]
     Extents,
+    /// The digests of its spans are not of uncompressed bytes, as those of a pass over a layer are.
+    #[error("the layer index has foreign digests")]
+    Digests,
     /// The artifact is of a type that is not known.
     #[error("{0} is neither a layer index nor a SOCI index")]
     NotAnIndex(Digest),

@@ -35,7 +35,9 @@ pub(super) fn table(ztoc: &Ztoc<'_>) -> Result<(SpanTable, Vec<u8>), ZtocFault> 
         spans.push(Span { out_offset: start.out_offset, len, point, digest: sha256(digest)? });
     }
     let windows_size = windows.len() as u64;
-    let span_digest = SpanDigest::CompressedSha256;
+    let mut print = [0; 16];
+    print.copy_from_slice(&blake3::hash(&windows).as_bytes()[..16]);
+    let span_digest = SpanDigest::CompressedSha256 { windows: print };
     let table = SpanTable { codec, blob_size, size, points, spans, windows_size, span_digest };
     Ok((table, windows))
 }
