@@ -15,6 +15,7 @@ pub(crate) use checkpoint::{
 pub(crate) use graph::{ImageDiffArgs, ImageVerb};
 
 use crate::chain::Trusted;
+use crate::content::registry::Reference;
 use crate::digest::ChainId;
 pub(crate) use cache::{CacheVerb, PrefetchName, PruneArgs, PullArgs, PushArgs, StatusArgs};
 
@@ -132,6 +133,8 @@ pub(crate) enum Verb {
     Snapshot(SnapshotVerb),
     /// Serve containerd as a proxy plugin
     Serve(ServeArgs),
+    /// Register an image in containerd without downloading its layers
+    Rpull(RpullArgs),
     /// Keep the mount of `serve` alive while no daemon runs
     Hold(HoldArgs),
     /// Print the configuration of `serve`, every key explained
@@ -172,6 +175,23 @@ pub(crate) struct ServeArgs {
     /// The socket that containerd connects to [default: /run/stratafs/stratafs.sock]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) address: Option<PathBuf>,
+}
+
+/// What `rpull` takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct RpullArgs {
+    /// [HOST/]REPOSITORY[:TAG][@DIGEST]
+    #[arg(value_name = "REF")]
+    pub(crate) reference: Reference,
+    /// The socket of containerd [default: $CONTAINERD_ADDRESS, or /run/containerd/containerd.sock]
+    #[arg(short, long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+    /// The namespace in containerd [default: $CONTAINERD_NAMESPACE, or default]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// What the plugin is called in containerd's configuration
+    #[arg(long, value_name = "NAME", default_value = "stratafs")]
+    pub(crate) snapshotter: String,
 }
 
 /// What `hold` takes.

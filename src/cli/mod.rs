@@ -24,6 +24,7 @@ mod mount;
 mod output;
 mod pages;
 mod progress;
+mod rpull;
 mod run;
 mod runtime;
 mod serve;
@@ -100,6 +101,7 @@ fn run(verb: Verb, config: Config, file: &ServeConfig) -> Result<ExitCode, Failu
         Verb::Commit(a) => commit::run(&wire, &a, out),
         Verb::Snapshot(a) => snapshot::run(&wire, &a, out),
         Verb::Serve(a) => serve::run(&wire, &a, file),
+        Verb::Rpull(a) => rpull::run(&wire, &a, out),
         Verb::Hold(a) => serve::hold(&wire, &a),
         Verb::Config => serve_config::print(out),
         Verb::Checkpoint(a) => return checkpoint::run(&wire, &a, out),

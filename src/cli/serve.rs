@@ -64,6 +64,8 @@ fn options(wire: &Wire, file: &ServeConfig) -> service::Options {
     service::Options {
         root: config.root.clone(),
         run_root: config.run_root.clone(),
+        containerd: file.containerd.address.clone(),
+        metrics: file.metrics,
         prepare_timeout: file.snapshots.prepare_timeout,
         sync_on_commit: file.snapshots.sync_on_commit,
         start_holder,

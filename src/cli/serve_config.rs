@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,9 +31,11 @@ pub(crate) struct ServeConfig {
     pub(crate) log: Option<String>,
     pub(crate) log_format: Format,
     pub(crate) holder: HolderMode,
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) snapshots: Snapshots,
     pub(crate) registry: Registry,
     pub(crate) cache: Cache,
+    pub(crate) containerd: ContainerdSection,
 }
 
 /// How log lines look.
@@ -92,6 +95,19 @@ impl Default for Snapshots {
 pub(crate) struct Registry {
     pub(crate) hosts_dirs: Option<Vec<PathBuf>>,
     pub(crate) plain_http: Vec<String>,
+}
+
+/// `[containerd]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ContainerdSection {
+    pub(crate) address: PathBuf,
+}
+
+impl Default for ContainerdSection {
+    fn default() -> Self {
+        Self { address: PathBuf::from("/run/containerd/containerd.sock") }
+    }
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -164,6 +180,7 @@ mod tests {
             assert_eq!(config.snapshots.sync_on_commit, default.snapshots.sync_on_commit);
             assert_eq!(config.log_format, default.log_format);
             assert_eq!(config.holder, default.holder);
+            assert_eq!(config.containerd.address, default.containerd.address);
             assert_eq!(config.registry.plain_http, default.registry.plain_http);
         }
         assert_eq!(in_force.root.unwrap(), Path::new("/var/lib/stratafs"));
@@ -176,7 +193,7 @@ mod tests {
     fn every_key_is_explained() {
         let text = uncommented();
         let keys = "root run_root address log log_format holder snapshots prepare_timeout \
-                    sync_on_commit registry hosts_dirs plain_http";
+                    sync_on_commit registry hosts_dirs plain_http containerd metrics";
         for key in keys.split_whitespace() {
             assert!(text.contains(&format!("\n{key} = ")) || text.contains(&format!("[{key}]")));
         }

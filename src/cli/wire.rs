@@ -14,7 +14,7 @@ use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
 use crate::image::{self, Image, Source};
-use crate::service::{self, Daemon};
+use crate::service::{self, Daemon, PullOptions, Pulled, PulledLayer};
 use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
 
@@ -129,6 +129,16 @@ impl Wire {
     /// Where images are written to: a layout folder, which is made, or a registry.
     pub(crate) fn destination(&self, text: &str) -> Result<Destination, Failure> {
         Destination::open(text, &self.registries)
+    }
+
+    /// Registers an image in containerd; `told` is told of each layer.
+    pub(crate) async fn rpull(
+        &self,
+        reference: &registry::Reference,
+        options: &PullOptions,
+        told: impl FnMut(&PulledLayer) + Send,
+    ) -> Result<Pulled, Failure> {
+        Ok(service::rpull(reference, &self.registries, options, told).await?)
     }
 
     /// The image that `text` names.

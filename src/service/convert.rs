@@ -47,3 +47,12 @@ pub(super) fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Labe
 pub(super) fn parent(name: &str) -> Option<&str> {
     Some(name).filter(|name| !name.is_empty())
 }
+pub(super) fn mounts_from(mounts: Vec<types::Mount>) -> Vec<Mount> {
+    let convert = |mount: types::Mount| Mount {
+        fs_type: mount.r#type,
+        source: mount.source,
+        target: mount.target,
+        options: mount.options,
+    };
+    mounts.into_iter().map(convert).collect()
+}

@@ -1,4 +1,5 @@
 use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,17 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::Error;
+use super::api::diff::diff_server::DiffServer;
 use super::api::health::health_server::HealthServer;
 use super::api::snapshots::snapshots_server::SnapshotsServer;
 use super::counts::Counts;
+use super::diff::DiffService;
 use super::health::HealthService;
 use super::hold;
 use super::images::Images;
 use super::keeper::{Keeper, StartHolder};
 use super::layers::{Layers, Parts};
+use super::metrics::Metrics;
 use super::reclaim::{Needed, Reclaim, Reclaimer};
 use super::remote::Remote;
 use super::slots::Slots;
@@ -42,6 +46,10 @@ pub struct Options {
     pub root: PathBuf,
     /// The folder of what lives as long as the machine is up.
     pub run_root: PathBuf,
+    /// The socket of containerd, whose content store has the layers that are applied.
+    pub containerd: PathBuf,
+    /// Where Prometheus finds metrics.
+    pub metrics: Option<SocketAddr>,
     /// How long the Prepare of a remote layer may take before containerd has to unpack it.
     pub prepare_timeout: Duration,
     /// Whether a commit waits until all files are on disk.
@@ -61,6 +69,8 @@ pub struct Daemon {
     reclaimer: Arc<Reclaimer>,
     reclaim: Reclaim,
     snapshots: SnapshotService,
+    diff: DiffService,
+    metrics: Option<Metrics>,
     counts: Arc<Counts>,
     /// Held as long as this process lives.
     _turn: File,
@@ -111,8 +121,21 @@ impl Daemon {
             needed: options.needed.clone(),
             counts: counts.clone(),
         });
+        let metrics = |address| Metrics::open(address, counts.clone(), layers.clone());
+        let metrics = options.metrics.map(metrics).transpose()?;
+        let diff = DiffService { containerd: options.containerd.clone() };
         let snapshots = SnapshotService::new(owned, Arc::new(remote), reclaim.clone());
-        Ok(Self { layers, backend, reclaimer, reclaim, snapshots, counts, _turn: turn })
+        Ok(Self {
+            layers,
+            backend,
+            reclaimer,
+            reclaim,
+            snapshots,
+            diff,
+            metrics,
+            counts,
+            _turn: turn,
+        })
     }
 
     /// Answers containerd on `listener` until `end`, or until the mount has ended. The mount stays,
@@ -130,6 +153,9 @@ impl Daemon {
         listener.set_nonblocking(true).map_err(|e| failed(e.to_string()))?;
         let listener = tokio::net::UnixListener::from_std(listener);
         let incoming = UnixListenerStream::new(listener.map_err(|e| failed(e.to_string()))?);
+        if let Some(metrics) = self.metrics {
+            tokio::spawn(metrics.run());
+        }
         let reclaiming = tokio::spawn(self.reclaim.run(self.reclaimer));
         let (asked, ending) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
@@ -139,6 +165,7 @@ impl Daemon {
         let snapshots = SnapshotsServer::new(self.snapshots);
         let server = Server::builder()
             .add_service(snapshots.max_decoding_message_size(MAX_REQUEST))
+            .add_service(DiffServer::new(self.diff))
             .add_service(HealthServer::new(HealthService))
             .serve_with_incoming_shutdown(incoming, asked_to_end(ending.clone()));
         let overdue = async {

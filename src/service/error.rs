@@ -132,6 +132,67 @@ pub enum Error {
     /// Somebody unmounted the layers of all snapshots.
     #[error("the mount of all layers was unmounted")]
     Unmounted,
+    /// containerd cannot be reached.
+    #[error("containerd at {}: {reason}", path.display())]
+    Unreachable {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// containerd answered with an error.
+    #[error("containerd: {call}: {reason}")]
+    Containerd {
+        /// What was asked for.
+        call: &'static str,
+        /// The kind of its answer.
+        kind: Kind,
+        /// Its words.
+        reason: String,
+    },
+    /// A namespace, or the ID of a lease, is no header of gRPC.
+    #[error("{text:?} cannot be a namespace or lease of containerd")]
+    Header {
+        /// The text.
+        text: String,
+    },
+    /// A layer could not be applied or compared.
+    #[error(transparent)]
+    Diff(#[from] crate::diff::Error),
+    /// Mounts of a request cannot be worked with.
+    #[error("{count} mounts where one is needed")]
+    Mounts {
+        /// How many there are.
+        count: usize,
+    },
+    /// The type of layer is not one that is written or read here.
+    #[error("media type {media_type:?} is not offered")]
+    MediaType {
+        /// The type.
+        media_type: String,
+    },
+    /// A layer is not what the image's configuration says.
+    #[error("layer {digest}: containerd unpacked {found}, the configuration says {expected}")]
+    DiffId {
+        /// Its blob.
+        digest: Digest,
+        /// What the configuration says.
+        expected: Digest,
+        /// What was unpacked.
+        found: String,
+    },
+    /// An image has no layers.
+    #[error("image {reference} has no layers")]
+    NoLayers {
+        /// The image.
+        reference: String,
+    },
+    /// Reading or writing content failed on the way.
+    #[error("content of containerd: {0}")]
+    Content(#[source] io::Error),
+    /// The blobs of the image could not be had.
+    #[error(transparent)]
+    Provider(#[from] content::Error),
     /// The server of gRPC failed.
     #[error("serving gRPC: {reason}")]
     Serve {
@@ -155,6 +216,16 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Io { source, .. } => Kind::of_io(source),
+            Error::Unreachable { .. } => Kind::Unavailable,
+            Error::Containerd { kind, .. } => *kind,
+            Error::Header { .. } | Error::Mounts { .. } | Error::NoLayers { .. } => {
+                Kind::InvalidArgument
+            }
+            Error::MediaType { .. } => Kind::NotImplemented,
+            Error::Diff(e) => e.kind(),
+            Error::DiffId { .. } => Kind::DataLoss,
+            Error::Content(e) => Kind::of_io(e),
+            Error::Provider(e) => e.kind(),
             Error::Served { .. } | Error::OtherTree { .. } | Error::OtherHolder { .. } => {
                 Kind::FailedPrecondition
             }

@@ -3,12 +3,15 @@
 use super::Error;
 use crate::content::registry::Reference;
 use crate::digest::Digest;
-use crate::snapshot::Labels;
+use crate::image::Layer;
+use crate::snapshot::{Labels, MAX_LABEL};
 
 /// containerd's own set, of its CRI plugin and transfer service, of SOCI and nerdctl.
 const CRI_REFERENCE: &str = "containerd.io/snapshot/cri.image-ref";
 const CRI_MANIFEST: &str = "containerd.io/snapshot/cri.manifest-digest";
 const CRI_LAYER: &str = "containerd.io/snapshot/cri.layer-digest";
+/// This layer and those above it, as many as fit.
+const CRI_LAYERS: &str = "containerd.io/snapshot/cri.image-layers";
 
 /// stargz-snapshotter's set.
 const STARGZ_REFERENCE: &str = "containerd.io/snapshot/remote/stargz.reference";
@@ -41,6 +44,29 @@ impl Origin {
         }
         Ok(Some(Self { reference, layer: digest(labels, layer)? }))
     }
+}
+
+/// The labels that name a layer, the first of `layers`, and those above it: containerd's own set.
+pub(super) fn of_layer(reference: &Reference, manifest: &Digest, layers: &[Layer]) -> Labels {
+    let mut above = String::new();
+    for layer in layers {
+        let digest = layer.descriptor.digest.to_string();
+        if CRI_LAYERS.len() + above.len() + digest.len() >= MAX_LABEL {
+            break;
+        }
+        if !above.is_empty() {
+            above.push(',');
+        }
+        above.push_str(&digest);
+    }
+    let layer = layers.first().map(|layer| layer.descriptor.digest.to_string());
+    let set = [
+        (CRI_REFERENCE, reference.to_string()),
+        (CRI_MANIFEST, manifest.to_string()),
+        (CRI_LAYER, layer.unwrap_or_default()),
+        (CRI_LAYERS, above),
+    ];
+    set.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
 }
 
 fn digest(labels: &Labels, label: &'static str) -> Result<Option<Digest>, Error> {

@@ -6,6 +6,7 @@
 //! ```text
 //! daemon      puts the parts together, serves until it is asked to end
 //! snapshots   containerd's snapshots service
+//! diff        containerd's diff service
 //! remote      layers that are here before they are downloaded
 //! jobs        an image is made ready once, however many ask
 //! labels      what containerd's labels say of an image
@@ -14,6 +15,8 @@
 //! slots       what is where in it
 //! hold        the process that keeps it alive
 //! keeper      sees to it that there is one
+//! rpull       registers an image in containerd without its layers
+//! containerd  the client for that
 //! reclaim     deletes in the background what nothing needs
 //! ```
 //!
@@ -25,9 +28,11 @@
 //! - The mount, and what is in which slot of it, outlives the process.
 
 mod api;
+mod containerd;
 mod convert;
 mod counts;
 mod daemon;
+mod diff;
 mod error;
 mod health;
 mod hold;
@@ -37,8 +42,10 @@ mod keeper;
 mod labels;
 mod layers;
 mod listener;
+mod metrics;
 mod reclaim;
 mod remote;
+mod rpull;
 mod slots;
 mod snapshots;
 mod status;
@@ -49,3 +56,4 @@ pub use hold::Holder;
 pub use keeper::StartHolder;
 pub use listener::listen;
 pub use reclaim::Needed;
+pub use rpull::{PullOptions, Pulled, PulledLayer, rpull};

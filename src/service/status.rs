@@ -25,6 +25,27 @@ pub(super) fn code(kind: Kind) -> Code {
     }
 }
 
+/// The kind of an answer of containerd's.
+pub(super) fn kind(code: Code) -> Kind {
+    match code {
+        Code::NotFound => Kind::NotFound,
+        Code::AlreadyExists => Kind::AlreadyExists,
+        Code::InvalidArgument => Kind::InvalidArgument,
+        Code::FailedPrecondition => Kind::FailedPrecondition,
+        Code::Aborted => Kind::Aborted,
+        Code::Unavailable => Kind::Unavailable,
+        Code::DeadlineExceeded => Kind::DeadlineExceeded,
+        Code::Cancelled => Kind::Canceled,
+        Code::Unauthenticated => Kind::Unauthenticated,
+        Code::PermissionDenied => Kind::PermissionDenied,
+        Code::ResourceExhausted => Kind::ResourceExhausted,
+        Code::DataLoss => Kind::DataLoss,
+        Code::OutOfRange => Kind::OutOfRange,
+        Code::Unimplemented => Kind::NotImplemented,
+        Code::Ok | Code::Unknown | Code::Internal => Kind::Internal,
+    }
+}
+
 /// `error` as an answer, with those of its causes that its own text does not hold already.
 pub(super) fn status(error: &dyn Classify) -> Status {
     let mut text = error.to_string();
@@ -37,4 +58,32 @@ pub(super) fn status(error: &dyn Classify) -> Status {
         cause = e.source();
     }
     Status::new(code(error.kind()), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_comes_back_from_its_code() {
+        for kind in [
+            Kind::NotFound,
+            Kind::AlreadyExists,
+            Kind::InvalidArgument,
+            Kind::FailedPrecondition,
+            Kind::Aborted,
+            Kind::Unavailable,
+            Kind::DeadlineExceeded,
+            Kind::Canceled,
+            Kind::Unauthenticated,
+            Kind::PermissionDenied,
+            Kind::ResourceExhausted,
+            Kind::DataLoss,
+            Kind::OutOfRange,
+            Kind::NotImplemented,
+            Kind::Internal,
+        ] {
+            assert_eq!(super::kind(code(kind)), kind);
+        }
+    }
 }

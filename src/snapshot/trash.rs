@@ -86,7 +86,8 @@ fn report(name: &[u8], error: &io::Error) {
         Some(libc::EXDEV | libc::EBUSY) => {
             tracing::debug!(%name, %error, "a mount keeps a removed snapshot from being deleted");
         }
-        _ if error.kind() == io::ErrorKind::Interrupted => {}
+        // It was stopped, or another deleted it at the same time.
+        _ if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound) => {}
         _ => tracing::warn!(%name, %error, "a removed snapshot cannot be deleted yet"),
     }
 }

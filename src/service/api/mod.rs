@@ -6,6 +6,11 @@ mod generated {
     include!("generated/mod.rs");
 }
 
+pub(super) use generated::containerd::services::content::v1 as content;
+pub(super) use generated::containerd::services::diff::v1 as diff;
+pub(super) use generated::containerd::services::images::v1 as images;
+pub(super) use generated::containerd::services::leases::v1 as leases;
 pub(super) use generated::containerd::services::snapshots::v1 as snapshots;
+pub(super) use generated::containerd::services::version::v1 as version;
 pub(super) use generated::containerd::types;
 pub(super) use generated::grpc::health::v1 as health;
