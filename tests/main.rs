@@ -14,5 +14,6 @@ mod images;
 mod oracle;
 mod readers;
 mod registry;
+mod service;
 mod snapshot;
 mod watchdog;

@@ -54,6 +54,11 @@ impl Distribution {
         panic!("docker-registry does not start");
     }
 
+    /// Its host and port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     fn repository(&self, config: Config) -> Repository {
         let reference = format!("{}/some/app:v1", self.host).parse().unwrap();
         Client::new(config).repository(&reference).unwrap()

@@ -1,5 +1,5 @@
-// Package conformance runs containerd's own snapshotter suite against a plugin's socket, or through
-// containerd itself.
+// Package conformance runs containerd's own snapshotter suite against a plugin's socket, and
+// through containerd itself.
 package conformance
 
 import (
@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/containerd"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
-	"github.com/containerd/containerd/namespaces"
 	"github.com/containerd/containerd/pkg/dialer"
 	_ "github.com/containerd/containerd/pkg/testutil" // has -test.root
 	"github.com/containerd/containerd/snapshots"
@@ -32,24 +31,14 @@ func TestPlugin(t *testing.T) {
 	testsuite.SnapshotterSuite(t, "stratafs", open)
 }
 
-// rooted keeps the garbage collector away, as the suite knows nothing of leases.
-type rooted struct {
-	snapshots.Snapshotter
-}
-
 func TestThroughContainerd(t *testing.T) {
 	address := os.Getenv("CONTAINERD_ADDRESS")
-	open := func(ctx context.Context, _ string) (snapshots.Snapshotter, func() error, error) {
-		client, err := containerd.New(address, containerd.WithDefaultNamespace("conformance"))
+	open := func(context.Context, string) (snapshots.Snapshotter, func() error, error) {
+		client, err := containerd.New(address)
 		if err != nil {
 			return nil, nil, err
 		}
-		inner := client.SnapshotService("stratafs")
-		return &rooted{inner}, client.Close, nil
+		return client.SnapshotService("stratafs"), client.Close, nil
 	}
 	testsuite.SnapshotterSuite(t, "stratafs", open)
-}
-
-
-	return namespaces.WithNamespace(ctx, "conformance")
 }

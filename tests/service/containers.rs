@@ -1,0 +1,176 @@
+//! Images that containerd runs without having downloaded their layers.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use super::fixture::{Containerd, push, registry_with};
+use crate::images::corpus;
+use crate::watchdog::wait_until;
+
+fn layers(pulled: &serde_json::Value) -> (usize, usize) {
+    let layers = pulled["layers"].as_array().unwrap();
+    (layers.iter().filter(|layer| layer["lazy"] == true).count(), layers.len())
+}
+
+#[test]
+fn a_container_starts_from_layers_that_are_not_unpacked() {
+    let containerd = Containerd::new();
+    let (_registry, reference) = registry_with("server");
+    let (lazy, all) = layers(&containerd.rpull("default", &reference));
+    assert!(lazy == all && all > 1, "{lazy} of {all} layers are lazy");
+    // The layers are not in containerd: no blob but manifest and configuration.
+    let blobs = containerd.ctr(&["content", "ls", "-q"]);
+    assert_eq!(blobs.lines().count(), 2, "{blobs}");
+    let said = containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "cat",
+        "/etc/os-release",
+    ]);
+    assert!(said.contains("Debian"), "{said}");
+    // The same files as where containerd itself has downloaded and unpacked everything.
+    containerd.ctr(&["image", "pull", "--plain-http", "--snapshotter", "overlayfs", &reference]);
+    let list = "cd / && find usr etc -xdev -printf '%p %y %m %U %G %s %T@ %l\\n' | sort; \
+                find usr etc -xdev -type f -exec sha256sum {} + | sort -k 2";
+    let seen = |snapshotter: &str| {
+        let id = format!("compare-{snapshotter}");
+        let run = ["run", "--rm", "--snapshotter", snapshotter, &reference, &id, "sh", "-c", list];
+        containerd.ctr(&run)
+    };
+    let (ours, theirs) = (seen("stratafs"), seen("overlayfs"));
+    assert!(ours.lines().count() > 1000);
+    let differs = ours.lines().zip(theirs.lines()).find(|(a, b)| a != b);
+    assert!(ours == theirs, "{differs:?}");
+}
+
+#[test]
+fn an_image_that_is_removed_leaves_nothing() {
+    let containerd = Containerd::new();
+    let (_registry, reference) = registry_with("debian");
+    containerd.rpull("default", &reference);
+    containerd.rpull("other", &reference);
+    containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "touch",
+        "/written",
+    ]);
+    let root = containerd.daemon.root();
+    let files = |dir: &str| fs::read_dir(root.join(dir)).unwrap().count();
+    assert!(files("index") > 0 && files("trees") > 0);
+    for namespace in ["default", "other"] {
+        assert!(!containerd.snapshots(namespace).is_empty(), "both namespaces have it");
+        let mut remove = containerd.ctr_in(namespace);
+        corpus::run(remove.args(["image", "rm", "--sync", &reference]));
+    }
+    wait_until("all is collected", || {
+        let chains = root.join("images/chains");
+        files("index") == 0 && files("trees") == 0 && fs::read_dir(chains).unwrap().count() == 0
+    });
+    wait_until("snapshots are deleted", || files("snapshots") == 0 && files("trash") == 0);
+    let shown = containerd.daemon.path().join("run/layers/chains");
+    assert_eq!(fs::read_dir(shown).unwrap().count(), 0, "no layers are mounted");
+}
+
+#[test]
+fn twenty_pulls_at_once_do_the_work_once() {
+    let containerd = Containerd::new();
+    let (_registry, reference) = registry_with("debian");
+    thread::scope(|scope| {
+        let pull = |n: usize| {
+            let namespace = if n % 2 == 0 { "default" } else { "other" };
+            let (lazy, all) = layers(&containerd.rpull(namespace, &reference));
+            assert_eq!(lazy, all);
+        };
+        for n in 0..20 {
+            scope.spawn(move || pull(n));
+        }
+    });
+    let made = containerd.daemon.log().matches("image is ready").count();
+    assert_eq!(made, 1, "{}", containerd.daemon.log());
+    let said = containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "echo",
+        "runs",
+    ]);
+    assert_eq!(said, "runs\n");
+}
+
+#[test]
+fn other_clients_pull_lazily_by_their_own_labels() {
+    let containerd = Containerd::new();
+    let (_registry, reference) = registry_with("debian");
+    let mut pull = Command::new("ctr-remote");
+    pull.arg("-a").arg(containerd.address());
+    pull.args(["images", "rpull", "--plain-http", "--snapshotter", "stratafs", &reference]);
+    corpus::run(&mut pull);
+    let blobs = containerd.ctr(&["content", "ls", "-q"]);
+    assert_eq!(blobs.lines().count(), 2, "{blobs}");
+    let said = containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "echo",
+        "runs",
+    ]);
+    assert_eq!(said, "runs\n");
+}
+
+#[test]
+fn a_layer_that_cannot_be_lazy_is_unpacked_by_containerd() {
+    let mut containerd = Containerd::new();
+    // Nothing is ready in no time.
+    containerd.daemon.stop();
+    containerd.daemon.config = "[snapshots]\nprepare_timeout = \"1ms\"\n".to_owned();
+    containerd.daemon.start();
+    let (_registry, reference) = registry_with("debian");
+    let (lazy, all) = layers(&containerd.rpull("default", &reference));
+    assert_eq!((lazy, all), (0, 1), "{}", containerd.daemon.log());
+    assert!(containerd.daemon.log().contains("not lazy"), "{}", containerd.daemon.log());
+    let said = containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "sh",
+        "-c",
+        "echo runs",
+    ]);
+    assert_eq!(said, "runs\n");
+}
+
+#[test]
+fn what_a_container_changed_is_committed_through_containerd() {
+    let containerd = Containerd::new();
+    let (registry, reference) = registry_with("debian");
+    containerd.rpull("default", &reference);
+    let script = "echo new > /etc/new; rm -r /usr/share/doc; chmod 700 /srv";
+    containerd.ctr(&["run", "--snapshotter", "stratafs", &reference, "c1", "sh", "-c", script]);
+    let diff = containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "diff", "--keep", "c1"]);
+    assert!(!diff.is_empty());
+    containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "commit", "mine", "c1"]);
+    containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "prepare", "again", "mine"]);
+    let mounts =
+        containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "mounts", "/mnt", "again"]);
+    assert!(mounts.contains("mount -t overlay"), "{mounts}");
+    drop(push(&registry, "debian"));
+}

@@ -1,0 +1,111 @@
+//! Daemons that end and start again, without a registry.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use super::fixture::{Containerd, Daemon, registry_with};
+use crate::watchdog::wait_until;
+
+#[test]
+fn after_a_restart_without_a_registry_all_is_there() {
+    let mut containerd = Containerd::new();
+    let (registry, reference) = registry_with("debian");
+    containerd.rpull("default", &reference);
+    containerd.ctr(&[
+        "run",
+        "-d",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c1",
+        "sh",
+        "-c",
+        "exec sleep 600",
+    ]);
+    let before = containerd.snapshots("default");
+    drop(registry);
+    containerd.daemon.stop();
+    containerd.daemon.start();
+    assert_eq!(containerd.snapshots("default"), before);
+    let output = containerd.exec("c1", "e1", "ls /usr/bin | wc -l");
+    let count: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(count > 100);
+    // A new container too: what it reads was kept.
+    let said = containerd.ctr(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "stratafs",
+        &reference,
+        "c2",
+        "cat",
+        "/etc/debian_version",
+    ]);
+    assert!(said.starts_with("12."), "{said}");
+}
+
+#[test]
+fn a_holder_that_dies_is_replaced() {
+    let mut daemon = Daemon::new();
+    wait_until("there is a holder", || daemon.holder().is_some());
+    let first = daemon.holder().unwrap();
+    let pid = nix::unistd::Pid::from_raw(first.try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("there is another", || daemon.holder().is_some_and(|pid| pid != first));
+    // It has the mount: the next daemon gets it.
+    thread::sleep(Duration::from_millis(300));
+    daemon.kill();
+    daemon.start();
+    assert!(daemon.log().contains("took over"), "{}", daemon.log());
+}
+
+#[test]
+fn sockets_and_folders_are_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let daemon = Daemon::new();
+    let mode = |path: &str| {
+        let metadata = fs::metadata(daemon.path().join(path)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("stratafs.sock"), 0o600);
+    assert_eq!(mode("run/hold.sock"), 0o600);
+    assert_eq!(mode("root"), 0o700);
+    assert_eq!(mode("run"), 0o700);
+}
+
+#[test]
+fn many_cycles_of_containers_leak_nothing() {
+    let containerd = Containerd::new();
+    let (_registry, reference) = registry_with("debian");
+    containerd.rpull("default", &reference);
+    let parent = containerd.snapshots("default").pop().unwrap();
+    let pid = containerd.daemon.pid();
+    let files = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let below = |table: String| {
+        let path = containerd.daemon.path().to_str().unwrap().to_owned();
+        table.lines().filter(|line| line.contains(&path)).count()
+    };
+    let cycle = |n: usize| {
+        let key = format!("cycle-{n}");
+        let prepare = ["snapshot", "--snapshotter", "stratafs", "prepare", &key, &parent];
+        containerd.ctr(&prepare);
+        containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "rm", &key]);
+    };
+    (0..50).for_each(cycle);
+    let before = (files(), memory(), below(mounts()));
+    (50..550).for_each(cycle);
+    wait_until("the trash is empty", || {
+        fs::read_dir(containerd.daemon.root().join("trash")).unwrap().count() == 0
+    });
+    let after = (files(), memory(), below(mounts()));
+    assert!(after.0 <= before.0 + 8, "files: {before:?} {after:?}");
+    assert!(after.1 <= before.1 + 8 * 1024, "memory: {before:?} {after:?}");
+    assert_eq!(after.2, before.2, "mounts");
+}
