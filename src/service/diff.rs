@@ -2,7 +2,7 @@
 //! store, in the namespace of the call.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::runtime::Handle;
 use tonic::{Request, Response, Status};
@@ -176,7 +176,9 @@ fn own_changes(left: &[Mount], right: &[Mount]) -> Option<(PathBuf, Vec<PathBuf>
             writable.options.retain(|option| option != "ro");
             writable.options.push("upperdir=/".to_owned());
             match of(&writable) {
-                Some(Target::Overlay { upper, lowers, .. }) if upper == PathBuf::from("/") => {
+                Some(Target::Overlay { upper, lowers, .. })
+                    if upper.as_path() == Path::new("/") =>
+                {
                     lowers
                 }
                 _ => return None,

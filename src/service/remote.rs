@@ -10,6 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use super::Error;
 use super::counts::Counts;
 use super::images::{Found, Images};
@@ -25,6 +27,9 @@ use crate::snapshot::{
 
 /// How long the files of a layer are kept while its snapshot is being made.
 const LEASE: Duration = Duration::from_secs(3600);
+
+/// How many chains may have their snapshots made at the same time.
+const TURNS: usize = 64;
 
 /// What became of the request for a layer.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub(super) enum Prepared {
 pub(super) struct Remote {
     maker: Arc<Maker>,
     jobs: Jobs,
+    /// Who makes a snapshot of a chain, by its digest: the others find it made, and do not write.
+    turns: [Mutex<()>; TURNS],
     timeout: Duration,
     counts: Arc<Counts>,
 }
@@ -73,7 +80,8 @@ impl Remote {
     ) -> Self {
         let jobs = Jobs::new(backend.clone(), store.clone(), images.clone());
         let maker = Arc::new(Maker { snapshots, backend, store, images });
-        Self { maker, jobs, timeout, counts }
+        let turns = std::array::from_fn(|_| Mutex::new(()));
+        Self { maker, jobs, turns, timeout, counts }
     }
 
     /// Makes a committed snapshot of the layer that `labels` name, where it can be shown lazily.
@@ -115,9 +123,18 @@ impl Remote {
         let job = tokio::time::timeout(self.timeout, self.jobs.image(reference)).await;
         let overdue = |_| Error::Overdue { reference: reference.to_string(), after: self.timeout };
         let job = job.map_err(overdue)?.map_err(Error::Job)?;
+        let _turn = self.turn(&wanted.chain).lock().await;
         let (maker, asked) = (self.maker.clone(), wanted.clone());
-        blocking(move || maker.make(&job, &asked, &origin)).await?;
+        let make = move || {
+            if maker.exists(&asked)? { Ok(()) } else { maker.make(&job, &asked, &origin) }
+        };
+        blocking(make).await?;
         Ok(true)
+    }
+
+    fn turn(&self, chain: &ChainId) -> &Mutex<()> {
+        let first = chain.digest().as_bytes().first().copied().unwrap_or_default();
+        &self.turns[usize::from(first) % TURNS]
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use super::fixture::{Containerd, push, registry_with};
+use super::fixture::{Containerd, registry_with};
 use crate::images::corpus;
 use crate::watchdog::wait_until;
 
@@ -35,7 +35,8 @@ fn a_container_starts_from_layers_that_are_not_unpacked() {
     assert!(said.contains("Debian"), "{said}");
     // The same files as where containerd itself has downloaded and unpacked everything.
     containerd.ctr(&["image", "pull", "--plain-http", "--snapshotter", "overlayfs", &reference]);
-    let list = "cd / && find usr etc -xdev -printf '%p %y %m %U %G %s %T@ %l\\n' | sort; \
+    let list = "cd / && find usr etc -xdev ! -type d -printf '%p %y %m %U %G %s %T@ %l\\n' | sort; \
+                find usr etc -xdev -type d -printf '%p %y %m %U %G %T@\\n' | sort; \
                 find usr etc -xdev -type f -exec sha256sum {} + | sort -k 2";
     let seen = |snapshotter: &str| {
         let id = format!("compare-{snapshotter}");
@@ -140,6 +141,7 @@ fn a_layer_that_cannot_be_lazy_is_unpacked_by_containerd() {
     containerd.daemon.stop();
     containerd.daemon.config = "[snapshots]\nprepare_timeout = \"1ms\"\n".to_owned();
     containerd.daemon.start();
+    containerd.wait_for_plugin();
     let (_registry, reference) = registry_with("debian");
     let (lazy, all) = layers(&containerd.rpull("default", &reference));
     assert_eq!((lazy, all), (0, 1), "{}", containerd.daemon.log());
@@ -161,16 +163,21 @@ fn a_layer_that_cannot_be_lazy_is_unpacked_by_containerd() {
 #[test]
 fn what_a_container_changed_is_committed_through_containerd() {
     let containerd = Containerd::new();
-    let (registry, reference) = registry_with("debian");
+    let (_registry, reference) = registry_with("debian");
     containerd.rpull("default", &reference);
     let script = "echo new > /etc/new; rm -r /usr/share/doc; chmod 700 /srv";
     containerd.ctr(&["run", "--snapshotter", "stratafs", &reference, "c1", "sh", "-c", script]);
-    let diff = containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "diff", "--keep", "c1"]);
-    assert!(!diff.is_empty());
+    let mut diff = containerd.ctr_in("default");
+    let diff = diff.args(["snapshot", "--snapshotter", "stratafs", "diff", "c1"]).output().unwrap();
+    let layer = containerd.daemon.path().join("layer.tar.gz");
+    fs::write(&layer, diff.stdout).unwrap();
+    let names = corpus::run(Command::new("tar").arg("-tzf").arg(layer));
+    let named = |name: &str| names.lines().any(|line| line == name);
+    assert!(named("etc/new") && named("usr/share/.wh.doc") && named("srv/"), "{names}");
+    assert!(!named("etc/passwd"), "{names}");
     containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "commit", "mine", "c1"]);
     containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "prepare", "again", "mine"]);
     let mounts =
         containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "mounts", "/mnt", "again"]);
     assert!(mounts.contains("mount -t overlay"), "{mounts}");
-    drop(push(&registry, "debian"));
 }

@@ -181,6 +181,15 @@ impl Containerd {
         serde_json::from_str(&corpus::run(&mut command)).unwrap()
     }
 
+    /// Waits until containerd has connected again: it tries less and less often.
+    pub fn wait_for_plugin(&self) {
+        wait_until("containerd finds its plugin again", || {
+            let mut list = self.ctr_in("default");
+            list.args(["snapshot", "--snapshotter", "stratafs", "ls"]);
+            list.output().unwrap().status.success()
+        });
+    }
+
     /// The names of the snapshots that the daemon has for containerd.
     pub fn snapshots(&self, namespace: &str) -> Vec<String> {
         let mut command = self.ctr_in(namespace);
@@ -218,12 +227,6 @@ impl Drop for Containerd {
 /// A registry with the image `name` of `scripts/images`, by the tag `v1`; its reference.
 pub fn registry_with(name: &str) -> (Distribution, String) {
     let registry = Distribution::start(false);
-    let reference = push(&registry, name);
-    (registry, reference)
-}
-
-/// Copies the image `name` of `scripts/images` to `registry`; its reference.
-pub fn push(registry: &Distribution, name: &str) -> String {
     let reference = format!("{}/{name}:v1", registry.host());
     let from = corpus::image(name, "latest");
     corpus::run(
@@ -231,5 +234,5 @@ pub fn push(registry: &Distribution, name: &str) -> String {
             .args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false", &from])
             .arg(format!("docker://{reference}")),
     );
-    reference
+    (registry, reference)
 }

@@ -85,6 +85,7 @@ fn a_pull_goes_on_after_a_kill() {
         let _ = pull.wait().unwrap();
         containerd.daemon.start();
     }
+    containerd.wait_for_plugin();
     containerd.rpull("default", &reference);
     let said = containerd.ctr(&[
         "run",

@@ -27,6 +27,7 @@ fn after_a_restart_without_a_registry_all_is_there() {
     drop(registry);
     containerd.daemon.stop();
     containerd.daemon.start();
+    containerd.wait_for_plugin();
     assert_eq!(containerd.snapshots("default"), before);
     let output = containerd.exec("c1", "e1", "ls /usr/bin | wc -l");
     let count: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
