@@ -114,7 +114,7 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.log_path()).unwrap_or_default());
+            say(&fs::read_to_string(self.log_path()).unwrap_or_default());
         }
     }
 }
@@ -217,11 +217,17 @@ impl Drop for Containerd {
         if std::thread::panicking() {
             let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            say(&last.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Shows a log beside what a failed test shows.
+#[expect(clippy::print_stderr, reason = "a failed test shows it")]
+fn say(log: &str) {
+    eprintln!("{log}");
 }
 
 /// A registry with the image `name` of `scripts/images`, by the tag `v1`; its reference.
