@@ -79,7 +79,8 @@ class Stratafs:
         try:
             yield target, pid
         finally:
-            self.run("umount", target)
+            # Another mount namespace may hold it a while longer.
+            self.run("umount", "--lazy", target)
             os.rmdir(target)
 
 

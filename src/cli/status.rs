@@ -226,7 +226,8 @@ fn text(status: &Status) -> String {
         let record = &mount.record;
         let gone = if mount.served { "" } else { "  (its server is gone: umount it)" };
         let (target, image, mode) = (record.target.display(), &record.image, record.mode.name());
-        text.push_str(&format!("\n{target}  {image}  {mode}{gone}\n"));
+        let local = if record.local { ", data in a local file" } else { "" };
+        text.push_str(&format!("\n{target}  {image}  {mode}{local}: {}{gone}\n", record.why));
         let counts = mount.counts.as_ref();
         for layer in &mount.layers {
             let here = match (layer.stored, layer.size) {

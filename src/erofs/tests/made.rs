@@ -82,11 +82,16 @@ impl<'t> Made<'t> {
         Self { tree, image, blob }
     }
 
-    /// Fails where `fsck.erofs` finds anything wrong.
+    /// Fails where `fsck.erofs` or `dump.erofs` finds anything wrong.
     pub(super) fn check(&self) {
         let device = format!("--device={}", self.blob.display());
-        let fsck = Command::new("fsck.erofs").arg(device).arg(self.image.path()).output().unwrap();
-        assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+        for tool in [&["fsck.erofs"][..], &["dump.erofs", "-s", "-S"]] {
+            let mut command = Command::new(tool[0]);
+            command.args(&tool[1..]).arg(&device).arg(self.image.path());
+            let found = command.output().unwrap();
+            let text = String::from_utf8_lossy(&found.stderr);
+            assert!(found.status.success() && !text.contains("<E>"), "{tool:?}: {text}");
+        }
         self.image.verify().unwrap();
     }
 
