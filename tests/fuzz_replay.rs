@@ -78,4 +78,4 @@ macro_rules! replays {
     };
 }
 
-replays! { tar toc tree layer_index span_table start_trace filter }
+replays! { tar toc tree layer_index span_table start_trace filter checkpoint_message checkpoint_json checkpoint_archive }

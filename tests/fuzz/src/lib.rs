@@ -1,6 +1,9 @@
 //! What the fuzzers do with bytes: one module a target, each with `run(&[u8])`, which panics where
 //! the code under test does, or where it breaks a promise.
 
+pub mod checkpoint_archive;
+pub mod checkpoint_json;
+pub mod checkpoint_message;
 pub mod filter;
 pub mod layer_index;
 pub mod span_table;

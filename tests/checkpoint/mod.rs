@@ -1,0 +1,9 @@
+//! Checkpoints of real containers: made and restored by the program, containerd and podman.
+
+mod archives;
+mod bad_input;
+mod containerd;
+mod created;
+mod live;
+mod program;
+mod restored;
