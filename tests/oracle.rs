@@ -228,6 +228,12 @@ pub fn without_overlay_xattrs(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
+/// Without what is less than a second of the times.
+pub fn without_parts_of_seconds(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.values_mut().for_each(|seen| seen.mtime.1 = 0);
+    snapshot
+}
+
 /// Drops link counts, which overlayfs does not bring down when a layer hides one name of a lower
 /// file; which names are one file stays compared.
 pub fn without_link_counts(mut snapshot: Snapshot) -> Snapshot {

@@ -191,7 +191,9 @@ pub(super) fn need_criu(text: &str) -> Result<(), Failure> {
 pub(super) fn because_of(failure: &Failure, log: &Path) -> Failure {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    match text.lines().find_map(|line| line.split_once("Error (")) {
+    // CRIU goes on without room for more files of its own.
+    let errors = text.lines().filter(|line| !line.contains("RLIMIT_NOFILE for self"));
+    match errors.filter_map(|line| line.split_once("Error (")).next() {
         Some((_, cause)) => {
             let cause = cause.split_once("): ").map_or(cause, |(_, cause)| cause);
             Failure::new(failure.kind(), format!("criu refused: {}", cause.trim()))

@@ -172,11 +172,14 @@ fn what_podman_exports_is_restored_with_its_files_and_its_memory() {
     let podman = Podman(tempfile::tempdir().unwrap());
     let debian = corpus::folder("debian");
     let image = format!("oci:{}:latest", debian.display());
-    let pulled = podman.run(&["pull", "-q", &image]);
+    let saved = podman.path("image.tar");
+    let to = format!("docker-archive:{}:example.com/debian:latest", saved.display());
+    corpus::run(Command::new("skopeo").args(["copy", "--quiet", &image, &to]));
+    podman.run(&["load", "--quiet", "--input", saved.to_str().unwrap()]);
     let script = "i=0; rm /etc/motd; rm -rf /usr/share/doc; chown 7:8 /etc/fstab
         while true; do i=$((i+1)); echo $i > /count; sleep 0.05; done";
     let args = ["run", "-d", "--name", "web", "--network=none", "--ulimit=nofile=1024:1024"];
-    let more = ["--ulimit=nproc=1024:1024", pulled.trim_end(), "sh", "-c", script];
+    let more = ["--ulimit=nproc=1024:1024", "example.com/debian:latest", "sh", "-c", script];
     podman.run(&[&args[..], &more].concat());
     std::thread::sleep(std::time::Duration::from_secs(1));
     let archive = podman.path("web.tar.zst");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::program::path_with_criu;
@@ -14,7 +15,8 @@ pub const IMAGE: &str = "example.com/debian:latest";
 
 /// Changes of every kind: new, changed, deleted, a folder that becomes a file and the other way
 /// round, owners, modes, links, attributes.
-pub const CHANGES: &str = "set -e
+/// The second time nothing is done.
+pub const CHANGES: &str = "set -e; [ ! -e /written ] || exit 0
     echo new > /written; mkdir -p /d/e; chmod 700 /d; ln -s /etc/passwd /d/link
     rm /etc/motd; rm -rf /usr/share/doc; echo file > /usr/share/doc
     rm /etc/issue; mkdir /etc/issue; echo in > /etc/issue/file
@@ -26,6 +28,7 @@ pub const CHANGES: &str = "set -e
 pub struct Containerd {
     dir: tempfile::TempDir,
     child: Child,
+    ids: Mutex<Vec<String>>,
 }
 
 impl Containerd {
@@ -46,7 +49,7 @@ impl Containerd {
             .stderr(fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .expect("containerd is needed: apt-get install containerd");
-        let daemon = Self { dir, child };
+        let daemon = Self { dir, child, ids: Mutex::default() };
         wait_until("containerd serves", || daemon.try_ctr(&["version"]).status.success());
         let tar = daemon.dir.path().join("image.tar");
         let layout = corpus::folder("debian");
@@ -72,6 +75,19 @@ impl Containerd {
 
     fn try_ctr(&self, args: &[&str]) -> std::process::Output {
         self.command(args).output().unwrap()
+    }
+
+    /// A name for a container that no other test has, nor an earlier run of this one: runc's state
+    /// is one for all daemons.
+    pub fn id(&self, name: &str) -> String {
+        let id = format!("{name}-{}-{}", std::process::id(), self.socket_name());
+        self.ids.lock().unwrap().push(id.clone());
+        id
+    }
+
+    fn socket_name(&self) -> String {
+        let name = self.dir.path().file_name().unwrap().to_string_lossy();
+        name.trim_start_matches('.').to_owned()
     }
 
     /// Runs its client, expecting success; what it printed.
@@ -123,6 +139,10 @@ impl Drop for Containerd {
             }
         }
         std::thread::sleep(Duration::from_millis(200));
+        for id in self.ids.lock().unwrap().iter() {
+            let runc = ["--root", "/run/containerd/runc/default", "delete", "--force", id];
+            let _ = Command::new("runc").args(runc).stderr(Stdio::null()).status();
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = self.dir.path().to_str().unwrap().to_owned() + "/";
         let mut points: Vec<&str> = mounts.lines().filter_map(|l| l.split(' ').nth(4)).collect();

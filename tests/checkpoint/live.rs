@@ -60,7 +60,8 @@ fn a_server_keeps_what_was_only_in_its_memory() {
     let image = corpus::image("server", "latest");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_text = port.to_string();
-    let mut args = vec!["run", "--name", "redis", "--detach", "--net-host", &image];
+    let mut args =
+        vec!["run", "--name", "redis", "--detach", "--net-host", "--user", "0:0", &image];
     args.extend(["--port", &port_text, "--save", ""]);
     host.run(&args);
     wait_until("it answers", || ask(port, "PING\r\n").as_deref() == Some("+PONG"));

@@ -18,7 +18,7 @@ use crate::cli::container::{Container, Record};
 use crate::cli::destination::Destination;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::runtime::Runc;
+use crate::cli::runtime::{Runc, State};
 use crate::cli::wire::Wire;
 
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ pub(super) fn run(wire: &Wire, args: &CheckpointCreateArgs, out: Output) -> Resu
     let stopped = Stopped::new(wire, container.as_ref(), parts, args.stop)?;
     let memory = work.path().join("memory");
     if parts.task {
-        stopped.dump(&args.name, &memory, work.path())?;
+        stopped.dump(&args.name, &memory)?;
     }
     let spec = container.as_ref().map(Container::spec).transpose()?;
     let options = record.runtime_options.as_deref().and_then(|text| hex::decode(text).ok());
@@ -156,8 +156,9 @@ fn copy_image(
 
 /// A container whose processes stand still, if it has any, until this is dropped.
 struct Stopped<'a> {
+    container: Option<&'a Container>,
+    /// Where there are processes.
     runtime: Option<Runc>,
-    name: &'a str,
     /// Whether they are to be gone when their memory is written.
     stop: bool,
     paused: std::cell::Cell<bool>,
@@ -170,32 +171,32 @@ impl<'a> Stopped<'a> {
         parts: Parts,
         stop: bool,
     ) -> Result<Self, Failure> {
-        let paused = std::cell::Cell::new(false);
-        let Some(container) = container else {
-            return Ok(Self { runtime: None, name: "", stop, paused });
-        };
+        let mut stopped =
+            Self { container, runtime: None, stop, paused: std::cell::Cell::new(false) };
+        let Some(container) = container else { return Ok(stopped) };
         let runtime = Runc::find(wire, Runtime::Auto)?;
-        let state = runtime.state(&container.name)?.filter(|state| state.is_alive());
-        let stopped =
-            Self { runtime: state.as_ref().map(|_| runtime), name: &container.name, stop, paused };
-        if let (Some(runtime), Some(state)) = (&stopped.runtime, state)
-            && state.status == "running"
-            && (parts.rw || parts.task)
-        {
-            runtime.pause(stopped.name)?;
+        let Some(state) = runtime.state(&container.name)?.filter(State::is_alive) else {
+            return Ok(stopped);
+        };
+        if state.status == "running" && (parts.rw || parts.task) {
+            runtime.pause(&container.name)?;
             stopped.paused.set(true);
         }
+        stopped.runtime = Some(runtime);
         Ok(stopped)
     }
 
     /// Writes the memory of the processes to the folder `memory`.
-    fn dump(&self, name: &str, memory: &Path, work: &Path) -> Result<(), Failure> {
-        let Some(runtime) = &self.runtime else {
+    fn dump(&self, name: &str, memory: &Path) -> Result<(), Failure> {
+        let (Some(runtime), Some(container)) = (&self.runtime, self.container) else {
             let text = format!("{name} is no running container: it has no memory to write");
             return Err(Failure::new(Kind::FailedPrecondition, text).hint("leave out --task"));
         };
         fs::create_dir(memory)?;
-        runtime.checkpoint(self.name, memory, work, self.stop)?;
+        // Where its log is to be found when it fails.
+        let work = container.dir.join("work");
+        fs::create_dir_all(&work)?;
+        runtime.checkpoint(&container.name, memory, &work, self.stop)?;
         if self.stop {
             self.paused.set(false);
         }
@@ -203,8 +204,10 @@ impl<'a> Stopped<'a> {
     }
 
     fn go_on(&self) -> Result<(), Failure> {
-        match &self.runtime {
-            Some(runtime) if self.paused.replace(false) => runtime.resume(self.name),
+        match (&self.runtime, self.container) {
+            (Some(runtime), Some(container)) if self.paused.replace(false) => {
+                runtime.resume(&container.name)
+            }
             _ => Ok(()),
         }
     }
@@ -213,7 +216,8 @@ impl<'a> Stopped<'a> {
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
         if let Err(failure) = self.go_on() {
-            tracing::error!(container = self.name, %failure, "it stays paused");
+            let name = self.container.map_or("", |container| &container.name);
+            tracing::error!(container = name, %failure, "it stays paused");
         }
     }
 }

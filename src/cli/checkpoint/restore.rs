@@ -40,13 +40,11 @@ pub(super) fn run(
     let starts = args.run || args.live;
     let runtime = if starts { Some(Runc::find(wire, args.runtime)?) } else { None };
     let termination = Termination::watch()?;
-    if args.live {
-        container::need_criu_to_restore()?;
-    }
     let keep = if args.live { Keep::All } else { Keep::Described };
     let checkpoint = super::open(wire, &args.reference, keep)?;
     if args.live {
         checkpoint.memory()?;
+        container::need_criu_to_restore()?;
     }
     let (container, is_new) = place(wire, args, runtime.as_ref())?;
     let restored = match restore(wire, args, &checkpoint, &container) {
