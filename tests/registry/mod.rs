@@ -4,6 +4,7 @@ mod auth;
 pub mod distribution;
 pub mod fake;
 mod faults;
+mod lazy;
 mod mirrors;
 mod push;
 mod reads;
