@@ -116,7 +116,7 @@ fn other_clients_pull_lazily_by_their_own_labels() {
     let containerd = Containerd::new();
     let (_registry, reference) = registry_with("debian");
     let mut pull = Command::new("ctr-remote");
-    pull.arg("-a").arg(containerd.address());
+    pull.arg("-a").arg(containerd.address()).arg("-n").arg(containerd.namespace("default"));
     pull.args(["images", "rpull", "--plain-http", "--snapshotter", "stratafs", &reference]);
     corpus::run(&mut pull);
     let blobs = containerd.ctr(&["content", "ls", "-q"]);

@@ -163,9 +163,15 @@ impl Containerd {
         self.dir.join("containerd.sock")
     }
 
+    /// A namespace of this containerd alone: runc keeps containers of all of them by namespace.
+    pub fn namespace(&self, name: &str) -> String {
+        let unique = self.daemon.path().file_name().unwrap().to_str().unwrap();
+        format!("{name}-{unique}")
+    }
+
     pub fn ctr_in(&self, namespace: &str) -> Command {
         let mut command = Command::new("ctr");
-        command.arg("-a").arg(self.address()).args(["-n", namespace]);
+        command.arg("-a").arg(self.address()).args(["-n", &self.namespace(namespace)]);
         command
     }
 
@@ -176,7 +182,8 @@ impl Containerd {
 
     /// `stratafs rpull`, with what it tells.
     pub fn rpull(&self, namespace: &str, reference: &str) -> serde_json::Value {
-        let mut command = self.daemon.command(&["--json", "rpull", "--namespace", namespace]);
+        let namespace = self.namespace(namespace);
+        let mut command = self.daemon.command(&["--json", "rpull", "--namespace", &namespace]);
         command.arg("--address").arg(self.address()).arg(reference);
         serde_json::from_str(&corpus::run(&mut command)).unwrap()
     }
