@@ -28,7 +28,8 @@ pub(super) struct Checkpoint<'a> {
     pub(super) window: &'a [u8],
 }
 
-/// The points in `bytes`, of a layer of the given sizes, in order.
+/// The points in `bytes`, of a layer of the given sizes, in order. The last ones may lie behind the end
+/// of the archive, whose padding its size leaves out.
 pub(super) fn checkpoints(
     bytes: &[u8],
     compressed_size: u64,
@@ -56,9 +57,8 @@ pub(super) fn checkpoints(
         pair[0].out_offset < pair[1].out_offset && pair[0].in_offset < pair[1].in_offset
     });
     let starts = points.first().is_some_and(|point| point.out_offset == 0 && point.bits == 0);
-    let ends = points.last().is_some_and(|point| {
-        point.out_offset < uncompressed_size && point.in_offset < compressed_size
-    });
+    let ends = points.last().is_some_and(|point| point.in_offset < compressed_size)
+        && points.first().is_some_and(|point| point.out_offset < uncompressed_size);
     if in_order && starts && ends { Ok(points) } else { Err(ZtocFault::Order) }
 }
 

@@ -12,17 +12,26 @@ use super::ztoc::{Compression, Ztoc};
 
 /// The span table of a layer, and the packed windows that it refers to.
 pub(super) fn table(ztoc: &Ztoc<'_>) -> Result<(SpanTable, Vec<u8>), ZtocFault> {
-    let blob_size = ztoc.compressed_size;
+    let mut blob_size = ztoc.compressed_size;
+    let mut digests = ztoc.span_digests.len();
     let (codec, size, points, windows) = match ztoc.compression {
         Compression::Gzip => {
-            let size = ztoc.uncompressed_size;
-            let points = checkpoints(ztoc.checkpoints, blob_size, size)?;
+            let mut size = ztoc.uncompressed_size;
+            let mut points = checkpoints(ztoc.checkpoints, blob_size, size)?;
+            // No file has bytes behind the archive's end: what starts there is left out, and where
+            // it starts the compressed bytes end that the digest of the span before is of.
+            let inside = points.partition_point(|point| point.out_offset < size);
+            if let Some(behind) = points.get(inside) {
+                (size, blob_size) = (behind.out_offset, behind.in_offset);
+                digests = digests.checked_sub(points.len() - inside).ok_or(ZtocFault::Digests)?;
+                points.truncate(inside);
+            }
             let (points, windows) = gzip_points(&points)?;
             (Codec::Gzip, size, points, windows)
         }
         Compression::Uncompressed => (Codec::Plain, blob_size, plain_points(ztoc)?, Vec::new()),
     };
-    if ztoc.span_digests.len() != points.len() {
+    if digests != points.len() {
         return Err(ZtocFault::Digests);
     }
     let ends = points.iter().skip(1).map(|point| point.out_offset).chain([size]);
