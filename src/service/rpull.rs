@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Error;
 use super::containerd::{Asked, Containerd, unused_reference};
 use super::labels;
 use crate::content::registry::{Client, Reference};
 use crate::content::{self, Descriptor, Platform, Provider};
+use crate::error::{Classify as _, Kind};
 use crate::image::{self, Image, Index, Layer, MAX_INDEX_DEPTH};
 use crate::io::{Cursor, ReadAt};
 use crate::snapshot::{LABEL_REF, Labels};
@@ -19,6 +20,11 @@ const LEASE: Duration = Duration::from_secs(24 * 3600);
 
 /// How often it is asked for a layer that is said to be there and is not (containerd's unpacker).
 const TRIES: usize = 3;
+
+/// How long the plugin may be away, and how often it is looked for: while it is restarted, containerd
+/// answers for it that it is unavailable, and for some seconds after that.
+const AWAY: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Where to register.
 #[derive(Debug, Clone)]
@@ -227,7 +233,7 @@ async fn layer(
         size: layer.descriptor.size,
         lazy,
     };
-    if client.has_snapshot(snapshotter, &chain).await? {
+    if patiently(|| client.has_snapshot(snapshotter, &chain)).await? {
         return Ok(pulled(true));
     }
     let below = place.checked_sub(1).map(|below| layers[below].chain_id.to_string());
@@ -237,8 +243,8 @@ async fn layer(
     let parent = below.unwrap_or_default();
     for attempt in 0..TRIES {
         let key = key(attempt, &chain);
-        match client.prepare(snapshotter, &key, &parent, &labels).await? {
-            Asked::Remote if client.has_snapshot(snapshotter, &chain).await? => {
+        match patiently(|| client.prepare(snapshotter, &key, &parent, &labels)).await? {
+            Asked::Remote if patiently(|| client.has_snapshot(snapshotter, &chain)).await? => {
                 return Ok(pulled(true));
             }
             Asked::Remote => {}
@@ -254,6 +260,24 @@ async fn layer(
         }
     }
     Err(crate::snapshot::Error::NotFound { key: chain }.into())
+}
+
+/// Asks until the plugin is there, for at most [`AWAY`]. What it did before it went is seen in a later
+/// answer: a key that is taken, or a snapshot that is there.
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let end = Instant::now() + AWAY;
+    loop {
+        match ask().await {
+            Err(error) if error.kind() == Kind::Unavailable && Instant::now() < end => {
+                tracing::debug!(%error, "asking again");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A key that nobody else uses (containerd's `UnpackKeyFormat`).
