@@ -161,6 +161,8 @@ impl Writer for BlobWriter {
         let folder = folder.join(digest.algorithm().name());
         ensure_dir(&folder)?;
         self.persist(digest).map_err(Error::io(format_args!("{digest} in {}", store())))?;
+        // What has the old name from here on is another writer's.
+        self.keep = true;
         sync_dir(&folder)
     }
 }
@@ -168,7 +170,7 @@ impl Writer for BlobWriter {
 impl Drop for BlobWriter {
     fn drop(&mut self) {
         if !self.keep {
-            // Gone after a commit; what else is left is swept by the next writer.
+            // What is left where this fails is swept by the next writer.
             let _ = fs::remove_file(&self.path);
         }
         if let Some(folder) = self.path.parent() {
