@@ -181,8 +181,7 @@ fn small_members_and_frames_share_spans() {
     }
 }
 
-/// Most images take at most 0.8 % of the uncompressed size at spans of 256 KiB, which the benchmark of
-/// local images measures; what is in this machine's libraries moves it a little.
+/// The issue's own measure: at most 0.8 % of the uncompressed size at spans of 256 KiB.
 #[test]
 fn the_index_of_a_tar_of_libraries_is_small() {
     let mut archive = tar::Builder::new(Vec::new());
@@ -209,5 +208,5 @@ fn the_index_of_a_tar_of_libraries_is_small() {
     assert!(data.len() > 2 << 20, "/usr/lib is nearly empty");
     let (scan, _) = index(&gzip(&data, 6), SPAN_SIZE);
     let size = scan.table.encode().len() + scan.windows.len();
-    assert!(size as f64 / data.len() as f64 <= 0.01, "{size} of {} bytes", data.len());
+    assert!(size as f64 / data.len() as f64 <= 0.008, "{size} of {} bytes", data.len());
 }
