@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) cache_limit: Option<ByteSize>,
     /// What is fetched before a read wants it.
     pub(crate) prefetch: PrefetchName,
+    /// Where docker and podman keep credentials, the best first.
+    pub(crate) auth_files: Vec<PathBuf>,
 }
 
 impl Config {
@@ -56,6 +58,7 @@ impl Config {
             trust: [global.trust_index.clone(), trust_variable()].concat(),
             cache_limit: global.cache_limit.or_else(cache_limit_variable),
             prefetch: global.prefetch.or_else(prefetch_variable).unwrap_or(PrefetchName::All),
+            auth_files: auth_files(),
         }
     }
 }
@@ -124,6 +127,26 @@ impl ModeName {
     }
 }
 
+/// Where docker (`docker login`) and podman (`containers-auth.json(5)`) keep credentials.
+fn auth_files() -> Vec<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let of_docker = path_variable("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+    let of_run = path_variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers"));
+    let of_podman = path_variable("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
+    let files = [
+        path_variable("REGISTRY_AUTH_FILE"),
+        of_docker.map(|dir| dir.join("config.json")),
+        of_run.map(|dir| dir.join("auth.json")),
+        Some(format!("/run/containers/{uid}/auth.json").into()),
+        of_podman.map(|dir| dir.join("containers/auth.json")),
+    ];
+    files.into_iter().flatten().collect()
+}
+
+fn in_home(path: &str) -> Option<PathBuf> {
+    path_variable("HOME").map(|home| home.join(path))
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -133,7 +156,7 @@ fn default_root() -> PathBuf {
         return PathBuf::from("/var/lib/stratafs");
     }
     path_variable("XDG_DATA_HOME")
-        .or_else(|| path_variable("HOME").map(|home| home.join(".local/share")))
+        .or_else(|| in_home(".local/share"))
         .unwrap_or_else(env::temp_dir)
         .join("stratafs")
 }

@@ -49,7 +49,7 @@ pub(crate) struct View {
 impl Wire {
     /// Nothing is built yet.
     pub(crate) fn new(config: Config) -> Self {
-        let registries = registry::Client::new(registry::Config::new(config.root.join("cache")));
+        let registries = registry::Client::new(registries(&config));
         Self { config, store: OnceCell::new(), registries }
     }
 
@@ -95,7 +95,7 @@ impl Wire {
         hosts_dirs: Option<Vec<PathBuf>>,
         plain_http: Vec<String>,
     ) -> Result<Daemon, Failure> {
-        let mut registry = registry::Config::new(self.config.root.join("cache"));
+        let mut registry = registries(&self.config);
         registry.plain_http = plain_http;
         if let Some(dirs) = hosts_dirs {
             registry.hosts_dirs = dirs;
@@ -255,6 +255,12 @@ impl Wire {
         let path = self.config.run_root.join("log");
         Ok(fs::OpenOptions::new().create(true).append(true).open(path)?.into())
     }
+}
+
+/// How registries are found, and who we are to them.
+fn registries(config: &Config) -> registry::Config {
+    let credentials = registry::AuthFiles { files: config.auth_files.clone() };
+    registry::Config::new(config.root.join("cache"), Arc::new(credentials))
 }
 
 /// Whether `text` may be a layer: a number, or the start of a digest.

@@ -166,7 +166,7 @@ fn no_secret_is_in_an_error_of_a_storage_host() {
 fn a_broken_configuration_does_not_stop_what_is_open_to_all() {
     struct Broken;
     impl Credentials for Broken {
-        fn credential(&self, _: &str) -> Result<Option<Credential>, String> {
+        fn credential(&self, _: &str, _: &str) -> Result<Option<Credential>, String> {
             Err("credential helper \"gone\" failed".to_owned())
         }
     }

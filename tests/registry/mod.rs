@@ -85,7 +85,7 @@ impl Account {
 }
 
 impl Credentials for Account {
-    fn credential(&self, _: &str) -> Result<Option<Credential>, String> {
+    fn credential(&self, _: &str, _: &str) -> Result<Option<Credential>, String> {
         Ok(Some(self.0.clone()))
     }
 }

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::answer::{failure_of, host_of, within};
 use super::body::read_document;
-use super::challenge::Challenge;
+use super::headers::Challenge;
 use super::transport::Transport;
 use super::{Credential, Credentials, Error, Timing};
 
@@ -22,8 +22,8 @@ use super::{Credential, Credentials, Error, Timing};
 const MAX_TOKEN: usize = 1 << 20;
 /// How long a token is good for where its server does not say.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-/// How long a helper program for credentials may run.
-const HELPER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long looking up credentials may take, helper programs included.
+const LOOK_UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Who we are to one server.
 pub(super) struct Auth {
@@ -68,7 +68,7 @@ impl Auth {
             return Ok(());
         }
         self.tokens.lock().remove(ask.scope);
-        let credential = self.credential().await;
+        let credential = self.credential(repository_of(ask.scope)).await;
         let of = |scheme: &str| challenges.iter().find(|c| c.scheme == scheme);
         let token = match (of("bearer"), of("basic"), credential) {
             (Some(bearer), _, credential) => {
@@ -95,15 +95,23 @@ impl Auth {
         Ok(())
     }
 
-    async fn credential(&self) -> Result<Option<Credential>, String> {
+    async fn credential(&self, repository: &str) -> Result<Option<Credential>, String> {
         let (credentials, registry) = (self.credentials.clone(), self.registry.clone());
-        let run = tokio::task::spawn_blocking(move || credentials.credential(&registry));
-        match tokio::time::timeout(HELPER_DEADLINE, run).await {
+        let repository = repository.to_owned();
+        let run = move || credentials.credential(&registry, &repository);
+        let run = tokio::task::spawn_blocking(run);
+        match tokio::time::timeout(LOOK_UP_DEADLINE, run).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err("looking up credentials failed".to_owned()),
             Err(_) => Err("the credential helper does not answer".to_owned()),
         }
     }
+}
+
+/// The repository of a scope: `repository:NAME:ACTIONS`.
+fn repository_of(scope: &str) -> &str {
+    let repository = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':'));
+    repository.map_or("", |(name, _)| name)
 }
 
 /// One request for a token.

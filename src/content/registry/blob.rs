@@ -15,7 +15,7 @@ use super::body::Body;
 use super::call::Call;
 use super::client::Shared;
 use super::endpoint::Endpoint;
-use super::range;
+use super::headers::ContentRange;
 use super::spool::Spool;
 use super::tries::Tries;
 use super::{Error, Reference};
@@ -175,7 +175,7 @@ impl Blob {
     ) -> Result<u64, Error> {
         let header = response.headers().get(header::CONTENT_RANGE);
         let header = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let Some(range) = range::parse(header) else {
+        let Some(range) = ContentRange::parse(header) else {
             return Err(self.bad(host, "status 206 without a Content-Range".to_owned()));
         };
         if let Some(found) = range.total.filter(|total| *total != self.descriptor.size) {

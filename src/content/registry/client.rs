@@ -30,14 +30,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// containerd's and docker's folders, docker's and podman's credentials.
-    pub fn new(spool_dir: PathBuf) -> Self {
+    /// containerd's and docker's folders.
+    pub fn new(spool_dir: PathBuf, credentials: Arc<dyn Credentials>) -> Self {
         Self {
             hosts_dirs: ["/etc/containerd/certs.d", "/etc/docker/certs.d"]
                 .map(PathBuf::from)
                 .to_vec(),
             plain_http: Vec::new(),
-            credentials: Arc::new(super::AuthFiles),
+            credentials,
             timing: Timing::default(),
             spool_dir,
         }

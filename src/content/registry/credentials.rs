@@ -1,6 +1,10 @@
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use super::auth_file::{AuthFile, AuthFileError, Kept, MAX_AUTH_FILE};
+use super::helper::{self, HELPER_DEADLINE};
 
 /// What a registry is told about the user.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,12 +32,13 @@ impl fmt::Debug for Credential {
 
 /// Where credentials come from.
 pub trait Credentials: Send + Sync {
-    /// The credential for the registry `host`; `None` where there is none. May run a program.
+    /// The credential for `repository` of the registry `host`; `None` where there is none. May run a
+    /// program.
     ///
     /// # Errors
     ///
     /// A text without secrets that says why the user's configuration cannot be used.
-    fn credential(&self, host: &str) -> Result<Option<Credential>, String>;
+    fn credential(&self, host: &str, repository: &str) -> Result<Option<Credential>, String>;
 }
 
 /// No credentials for anyone.
@@ -41,64 +46,60 @@ pub trait Credentials: Send + Sync {
 pub struct Anonymous;
 
 impl Credentials for Anonymous {
-    fn credential(&self, _: &str) -> Result<Option<Credential>, String> {
+    fn credential(&self, _: &str, _: &str) -> Result<Option<Credential>, String> {
         Ok(None)
     }
 }
 
-/// The files and helper programs of docker (`config.json`) and podman (`auth.json`).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AuthFiles;
+/// The files and helper programs of docker (`config.json`) and podman (`auth.json`), read again
+/// whenever they are asked: credentials change while a daemon runs.
+#[derive(Debug, Clone, Default)]
+pub struct AuthFiles {
+    /// The files, the best first; those that are not there have nothing.
+    pub files: Vec<PathBuf>,
+}
 
 impl Credentials for AuthFiles {
-    fn credential(&self, host: &str) -> Result<Option<Credential>, String> {
-        let docker_key = if host == "docker.io" { "https://index.docker.io/v1/" } else { host };
-        let docker = convert(docker_credential::get_credential(docker_key));
-        if let Ok(Some(_)) = docker {
-            return docker;
+    fn credential(&self, host: &str, repository: &str) -> Result<Option<Credential>, String> {
+        let mut failed = None;
+        for path in &self.files {
+            match look_up(path, host, repository) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                // Another file may do.
+                Err(reason) => failed = failed.or(Some(format!("{}: {reason}", path.display()))),
+            }
         }
-        match convert(docker_credential::get_podman_credential(host)) {
-            Ok(None) => docker,
-            podman => podman,
-        }
+        failed.map_or(Ok(None), Err)
     }
 }
 
-fn convert(
-    outcome: Result<DockerCredential, CredentialRetrievalError>,
-) -> Result<Option<Credential>, String> {
-    match outcome {
-        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::IdentityToken(token))),
-        // So docker marks identity tokens that a helper keeps.
-        Ok(DockerCredential::UsernamePassword(username, token)) if username == "<token>" => {
-            Ok(Some(Credential::IdentityToken(token)))
-        }
-        Ok(DockerCredential::UsernamePassword(username, password)) => {
-            Ok(Some(Credential::Password { username, password }))
-        }
-        // A missing file reads as ConfigReadError.
-        Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::ConfigReadError,
-        ) => Ok(None),
-        // Helpers say so on standard output, with an exit code that says failure.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
-            if stdout.contains("credentials not found") =>
-        {
-            Ok(None)
-        }
-        // The output of a helper may hold anything: only its name is told.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
-            Err(format!("credential helper {helper:?} failed"))
-        }
-        Err(
-            e @ (CredentialRetrievalError::HelperCommunicationError
-            | CredentialRetrievalError::MalformedHelperResponse
-            | CredentialRetrievalError::CredentialDecodingError
-            | CredentialRetrievalError::CredentialMismatchError),
-        ) => Err(e.to_string()),
+fn look_up(path: &Path, host: &str, repository: &str) -> Result<Option<Credential>, String> {
+    let Some(bytes) = read(path).map_err(|e| e.kind().to_string())? else { return Ok(None) };
+    let say = |e: AuthFileError| e.to_string();
+    let file = AuthFile::parse(&bytes).map_err(say)?;
+    match file.find(host, repository).map_err(say)? {
+        None => Ok(None),
+        Some(Kept::Credential(credential)) => Ok(Some(credential)),
+        Some(Kept::Helper { name, key }) => helper::ask(&name, &key, HELPER_DEADLINE),
     }
+}
+
+/// The content of the file; one byte more than allowed of one that is too large.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let is_file = match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            false
+        }
+        Err(e) => return Err(e),
+    };
+    if !is_file {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_AUTH_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -110,23 +111,25 @@ mod tests {
         let password = Credential::Password { username: "u".into(), password: "hunter2".into() };
         let token = Credential::IdentityToken("hunter2".into());
         assert!(!format!("{password:?}{token:?}").contains("hunter2"));
-        let failure = CredentialRetrievalError::HelperFailure {
-            helper: "pass".into(),
-            stdout: "hunter2".into(),
-            stderr: "hunter2".into(),
-        };
-        assert!(!convert(Err(failure)).unwrap_err().contains("hunter2"));
     }
 
     #[test]
-    fn a_helper_that_knows_nothing_is_no_failure() {
-        let failure = CredentialRetrievalError::HelperFailure {
-            helper: "pass".into(),
-            stdout: "credentials not found in native keychain".into(),
-            stderr: String::new(),
+    fn the_first_file_that_knows_a_registry_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["none", "broken", "docker", "podman"].map(|name| dir.path().join(name));
+        fs::write(&files[1], "{").unwrap();
+        fs::write(&files[2], r#"{"auths":{"a":{"auth":"dTpw"}}}"#).unwrap();
+        fs::write(&files[3], r#"{"auths":{"a":{"auth":"eDp5"},"b":{"auth":"eDp5"}}}"#).unwrap();
+        let all = AuthFiles { files: files.to_vec() };
+        let username = |host| match all.credential(host, "app") {
+            Ok(Some(Credential::Password { username, .. })) => username,
+            other => panic!("{other:?}"),
         };
-        assert_eq!(convert(Err(failure)), Ok(None));
-        let token = DockerCredential::UsernamePassword("<token>".into(), "t".into());
-        assert_eq!(convert(Ok(token)), Ok(Some(Credential::IdentityToken("t".into()))));
+        assert_eq!((username("a"), username("b")), ("u".to_owned(), "x".to_owned()));
+        // Nobody knows it: then it matters that a file is broken.
+        let error = all.credential("c", "app").unwrap_err();
+        assert!(error.contains("broken"), "{error}");
+        let good = AuthFiles { files: vec![files[0].clone(), files[2].clone()] };
+        assert_eq!(good.credential("c", "app"), Ok(None));
     }
 }

@@ -13,7 +13,7 @@ use super::answer::{failure_of, host_of, redirect_target, within};
 use super::auth::{Ask, Auth};
 use super::body::read_document;
 use super::call::Call;
-use super::challenge;
+use super::headers::Challenge;
 use super::hosts::HostSpec;
 use super::traffic::Traffic;
 use super::transport::{TlsFiles, Transport};
@@ -207,7 +207,7 @@ impl Endpoint {
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            .flat_map(challenge::parse)
+            .flat_map(Challenge::parse_all)
             .collect();
         let refused = match response.status() {
             StatusCode::UNAUTHORIZED => true,

@@ -18,20 +18,26 @@ const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// One server to ask, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct HostSpec {
+#[non_exhaustive]
+pub struct HostSpec {
     /// The base of all requests, `/v2` included, without a slash at the end.
-    pub(super) base: Url,
+    pub base: Url,
     /// Whether it stands in for another registry.
-    pub(super) mirror: bool,
-    pub(super) pull: bool,
-    pub(super) resolve: bool,
-    pub(super) push: bool,
+    pub mirror: bool,
+    /// Whether content may be fetched from it.
+    pub pull: bool,
+    /// Whether it may say what a tag means.
+    pub resolve: bool,
+    /// Whether content may be sent to it.
+    pub push: bool,
     /// Certificates of authorities, PEM files.
-    pub(super) ca: Vec<PathBuf>,
+    pub ca: Vec<PathBuf>,
     /// The certificate to show, and its key where that is in a file of its own.
-    pub(super) client: Option<(PathBuf, Option<PathBuf>)>,
-    pub(super) skip_verify: bool,
-    pub(super) headers: Vec<(String, String)>,
+    pub client: Option<(PathBuf, Option<PathBuf>)>,
+    /// Whether any certificate is good.
+    pub skip_verify: bool,
+    /// Names and values that are sent with each request.
+    pub headers: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -150,13 +156,13 @@ fn docker_certs(host: &str, plain: bool, folder: &Path) -> Result<HostSpec, Erro
     Ok(HostSpec { ca, client, ..spec })
 }
 
-/// The servers that the text of a `hosts.toml` in `folder` names for `host`.
-pub(super) fn parse(
-    host: &str,
-    plain: bool,
-    folder: &Path,
-    text: &str,
-) -> Result<Vec<HostSpec>, String> {
+/// The servers that the text of a `hosts.toml` in `folder` names for `host`, best first. `plain`
+/// says that the registry speaks HTTP without TLS.
+///
+/// # Errors
+///
+/// What is wrong with the text, without its values, which may be secrets.
+pub fn parse(host: &str, plain: bool, folder: &Path, text: &str) -> Result<Vec<HostSpec>, String> {
     // Not the parser's whole text: that quotes the line, which may be a header with a secret.
     let file: File = toml::from_str(text).map_err(|e| {
         let line = e.span().map_or(0, |span| text[..span.start].lines().count().max(1));

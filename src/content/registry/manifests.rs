@@ -10,6 +10,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 
 use super::call::Call;
 use super::endpoint::Endpoint;
+use super::headers;
 use super::repository::Inner;
 use super::tries::Tries;
 use super::{Error, Timing};
@@ -239,13 +240,9 @@ fn media_type_header(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_owned())
 }
 
-/// The query of the next page: `Link: <...>; rel="next"` (RFC 5988).
+/// The query of the next page.
 fn next_page(headers: &HeaderMap, url: &url::Url) -> Option<Vec<(String, String)>> {
-    let link = headers.get(LINK)?.to_str().ok()?;
-    let (target, rest) = link.strip_prefix('<')?.split_once('>')?;
-    if !rest.contains("next") {
-        return None;
-    }
+    let target = headers::next_page(headers.get(LINK)?.to_str().ok()?)?;
     let target = url.join(target).ok()?;
     Some(target.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect())
 }

@@ -13,7 +13,8 @@
 //! manifests    manifests, indexes, referrers
 //! tries        all servers in turn, with pauses, until a deadline
 //! endpoint     one server: tokens, redirects, how it has been doing
-//! auth  transport  hosts  challenge  call  answer  body
+//! auth  transport  hosts  headers  call  answer  body
+//! credentials  auth_file  helper
 //! ```
 //!
 //! # Invariants
@@ -28,19 +29,20 @@
 mod ahead;
 mod answer;
 mod auth;
+pub mod auth_file;
 mod blob;
 mod body;
 mod call;
-mod challenge;
 mod client;
 mod credentials;
 mod driver;
 mod endpoint;
 mod error;
-mod hosts;
+pub mod headers;
+mod helper;
+pub mod hosts;
 mod manifests;
 mod push;
-mod range;
 mod reference;
 mod repository;
 mod spool;

@@ -1,10 +1,10 @@
 use super::super::fixture::Fixture;
 use super::*;
-use crate::content::registry::Config;
+use crate::content::registry::{Anonymous, Config};
 use crate::image::resolve;
 
 fn client() -> Client {
-    Client::new(Config::new(std::env::temp_dir()))
+    Client::new(Config::new(std::env::temp_dir(), Arc::new(Anonymous)))
 }
 
 fn select(f: &Fixture, select: &str) -> Result<Descriptor, Error> {
