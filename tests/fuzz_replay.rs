@@ -78,4 +78,10 @@ macro_rules! replays {
     };
 }
 
-replays! { tar toc tree layer_index span_table start_trace filter checkpoint_message checkpoint_json checkpoint_archive }
+replays! {
+    tar toc tree layer_index span_table start_trace
+    estargz zstd_chunked soci bundle
+    registry_header hosts auth_file
+    filter
+    checkpoint_message checkpoint_json checkpoint_archive
+}
