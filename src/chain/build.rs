@@ -50,7 +50,11 @@ pub(super) fn indexes(
             tracing::warn!(%digest, "not read lazily by its format: {refused}");
         }
         match found {
-            Some(found) => store.keep(&found)?,
+            Some(found) => {
+                let (digest, format) = (&layer.descriptor.digest, &found.index.identity.origin);
+                tracing::debug!(%digest, %format, "layer is read by its format");
+                store.keep(&found)?;
+            }
             None => rest.lock().push(layer),
         }
         Ok(())
@@ -125,6 +129,7 @@ fn index(
 ) -> Result<(), Error> {
     let descriptor = &layer.descriptor;
     let digest = &descriptor.digest;
+    tracing::debug!(%digest, "layer is read from front to back");
     let content = |source| Error::Content { digest: digest.clone(), source };
     let blob = provider.open_sequential(descriptor).map_err(content)?;
     // What came over a network is kept as it passes by; what is here can be decoded again.

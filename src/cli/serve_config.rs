@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::chain::Trusted;
 use crate::error::Kind;
 use crate::telemetry::LogFormat;
 
@@ -68,6 +69,12 @@ pub(crate) struct Cache {
     pub(crate) limit: Option<bytesize::ByteSize>,
 }
 
+/// As `--trust-index` takes them.
+fn trusted<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Trusted>, D::Error> {
+    let texts = Vec::<String>::deserialize(input)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
 /// A size as `20GiB`.
 fn size<'de, D: Deserializer<'de>>(input: D) -> Result<Option<bytesize::ByteSize>, D::Error> {
     let text = String::deserialize(input)?;
@@ -95,6 +102,8 @@ impl Default for Snapshots {
 pub(crate) struct Registry {
     pub(crate) hosts_dirs: Option<Vec<PathBuf>>,
     pub(crate) plain_http: Vec<String>,
+    #[serde(deserialize_with = "trusted")]
+    pub(crate) trust_index: Vec<Trusted>,
 }
 
 /// `[containerd]`.
@@ -136,7 +145,8 @@ impl ServeConfig {
 
     /// Fills in what was not typed.
     pub(crate) fn fill(&self, global: &mut Global) {
-        let Global { root, run_root, log, cache_limit, .. } = global;
+        let Global { root, run_root, log, cache_limit, trust_index, .. } = global;
+        trust_index.extend(self.registry.trust_index.iter().cloned());
         *cache_limit = cache_limit.or(self.cache.limit);
         *root = root.take().or_else(|| self.root.clone());
         *run_root = run_root.take().or_else(|| self.run_root.clone());
@@ -193,7 +203,7 @@ mod tests {
     fn every_key_is_explained() {
         let text = uncommented();
         let keys = "root run_root address log log_format holder snapshots prepare_timeout \
-                    sync_on_commit registry hosts_dirs plain_http containerd metrics";
+                    sync_on_commit registry hosts_dirs plain_http trust_index containerd metrics";
         for key in keys.split_whitespace() {
             assert!(text.contains(&format!("\n{key} = ")) || text.contains(&format!("[{key}]")));
         }

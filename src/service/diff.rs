@@ -34,10 +34,14 @@ pub(super) struct DiffService {
 
 impl DiffService {
     /// containerd, in the namespace that `request` comes from.
+    ///
+    /// # Errors
+    ///
+    /// "Unimplemented" where no namespace is named, so that the next differ of containerd's list is
+    /// asked: containerd 1.7 tells its plugins the namespace of the CRI plugin's calls only.
     async fn client<T>(&self, request: &Request<T>) -> Result<Containerd, Status> {
         let namespace = request.metadata().get(NAMESPACE).and_then(|value| value.to_str().ok());
-        let namespace =
-            namespace.ok_or_else(|| Status::invalid_argument("the call names no namespace"))?;
+        let namespace = namespace.ok_or_else(|| status(&Error::NoNamespace))?;
         Containerd::connect(&self.containerd, namespace).await.map_err(|e| status(&e))
     }
 }
@@ -67,6 +71,7 @@ impl Diff for DiffService {
         let blob = client.reader(&diff.digest).await.map_err(|e| status(&e))?;
         let mounts = convert::mounts_from(mounts);
         let applied = blocking(move || apply_to(blob, &mounts, sync_fs)).await?;
+        tracing::debug!(digest = diff.digest, diff_id = applied.digest, "applied a layer");
         Ok(Response::new(ApplyResponse { applied: Some(applied) }))
     }
 
@@ -96,7 +101,9 @@ impl Diff for DiffService {
             runtime.block_on(writer.commit(&written.digest, written.size, &labels))?;
             Ok(written)
         });
-        let diff = Some(of_written(written.await?, media_type));
+        let written = written.await?;
+        tracing::debug!(digest = %written.digest, diff_id = %written.diff_id, "wrote a layer");
+        let diff = Some(of_written(written, media_type));
         Ok(Response::new(DiffResponse { diff }))
     }
 }

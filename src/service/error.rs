@@ -171,6 +171,9 @@ pub enum Error {
         /// The type.
         media_type: String,
     },
+    /// The call does not say which namespace it is of.
+    #[error("the call names no namespace")]
+    NoNamespace,
     /// A layer is not what the image's configuration says.
     #[error("layer {digest}: containerd unpacked {found}, the configuration says {expected}")]
     DiffId {
@@ -221,7 +224,7 @@ impl Classify for Error {
             Error::Header { .. } | Error::Mounts { .. } | Error::NoLayers { .. } => {
                 Kind::InvalidArgument
             }
-            Error::MediaType { .. } => Kind::NotImplemented,
+            Error::MediaType { .. } | Error::NoNamespace => Kind::NotImplemented,
             Error::Diff(e) => e.kind(),
             Error::DiffId { .. } => Kind::DataLoss,
             Error::Content(e) => Kind::of_io(e),

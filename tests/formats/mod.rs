@@ -4,7 +4,7 @@
 
 mod discovery;
 mod hostile;
-mod registry;
+pub mod registry;
 
 use std::collections::BTreeMap;
 use std::path::Path;

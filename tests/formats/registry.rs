@@ -16,7 +16,7 @@ use crate::registry::config;
 use crate::registry::distribution::Distribution;
 
 /// Puts `tag` of the image of lazy formats into `registry`, with what refers to it; the reference.
-fn pushed(registry: &Distribution, tag: &str) -> String {
+pub fn pushed(registry: &Distribution, tag: &str) -> String {
     let to = format!("docker://{}/some/app:{tag}", registry.host);
     let mut skopeo = std::process::Command::new("skopeo");
     skopeo.args(["copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::fixture::{Containerd, Daemon};
+use super::containerd::Containerd;
+use super::fixture::Daemon;
 
 /// The cases of the suite in containerd 1.6; `Rename` skips itself there.
 const CASES: usize = 21;

@@ -4,13 +4,23 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use super::fixture::{Containerd, registry_with};
+use rstest::rstest;
+
+use super::containerd::{Containerd, Release};
+use super::fixture::{Daemon, copy, push, registry_with};
 use crate::images::corpus;
+use crate::registry::distribution::Distribution;
 use crate::watchdog::wait_until;
 
 fn layers(pulled: &serde_json::Value) -> (usize, usize) {
     let layers = pulled["layers"].as_array().unwrap();
     (layers.iter().filter(|layer| layer["lazy"] == true).count(), layers.len())
+}
+
+/// Fails where a layer of what `rpull` tells is not lazy.
+pub fn assert_all_lazy(pulled: &serde_json::Value) {
+    let (lazy, all) = layers(pulled);
+    assert!(lazy == all && all > 0, "{lazy} of {all} layers are lazy");
 }
 
 #[test]
@@ -158,6 +168,53 @@ fn a_layer_that_cannot_be_lazy_is_unpacked_by_containerd() {
         "echo runs",
     ]);
     assert_eq!(said, "runs\n");
+}
+
+/// The formats of real tools, each pulled lazily, and what a running container sees of it.
+#[rstest]
+#[case("server", "latest", "front to back")]
+#[case("plain", "", "front to back")]
+#[case("lazy", "estargz", "eStargz")]
+#[case("lazy", "stargz-zstd", "zstd:chunked")]
+#[case("lazy", "storage-zstd", "zstd:chunked")]
+#[case("lazy", "soci", "SOCI")]
+fn every_format_is_lazy_and_whole(#[case] name: &str, #[case] tag: &str, #[case] format: &str) {
+    let daemon = Daemon::configured("log = \"debug\"\n[registry]\ntrust_index = [\"any\"]\n");
+    let containerd = Containerd::with(daemon, Release::Installed, None);
+    let registry = Distribution::start(false);
+    let reference = match name {
+        "plain" => push_plain(&registry),
+        "lazy" => format!("{}/some/app:{tag}", registry.host()),
+        _ => push(&registry, name, tag),
+    };
+    if name == "lazy" {
+        // With what refers to it.
+        crate::formats::registry::pushed(&registry, tag);
+    }
+    assert_all_lazy(&containerd.rpull("default", &reference));
+    let blobs = containerd.ctr(&["content", "ls", "-q"]);
+    assert_eq!(blobs.lines().count(), 2, "{blobs}");
+    let log = containerd.daemon.log();
+    let counted = log.lines().filter(|line| line.contains(format)).count();
+    assert!(counted > 1 && !log.contains("not lazy"), "{log}");
+    containerd.ctr(&["image", "pull", "--plain-http", "--snapshotter", "overlayfs", &reference]);
+    for snapshotter in ["stratafs", "overlayfs"] {
+        let run = ["run", "-d", "--snapshotter", snapshotter, &reference, snapshotter];
+        containerd.ctr(&[&run[..], &["sleep", "600"]].concat());
+    }
+    containerd.assert_same_usr("stratafs", "overlayfs");
+}
+
+/// The server image with layers that are not compressed.
+fn push_plain(registry: &Distribution) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = format!("dir:{}", dir.path().join("plain").display());
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["copy", "-q", "--dest-decompress", &corpus::image("server", "latest"), &plain]);
+    corpus::run(&mut skopeo);
+    let reference = format!("{}/plain:v1", registry.host());
+    copy(&plain, &format!("docker://{reference}"));
+    reference
 }
 
 #[test]

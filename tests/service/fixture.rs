@@ -1,8 +1,8 @@
-//! A daemon, a containerd that has it as its plugin, and a registry; all of them end with the test.
+//! A daemon and a registry; both end with the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::images::corpus;
@@ -22,7 +22,14 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn new() -> Self {
+        Self::configured("")
+    }
+
+    /// With this beside what it has to be told in any case.
+    pub fn configured(config: &str) -> Self {
         let mut daemon = Self { dir: Watchdog::new(LIMIT), child: None, config: String::new() };
+        let containerd = daemon.path().join("containerd/containerd.sock");
+        daemon.config = format!("{config}\n[containerd]\naddress = {containerd:?}\n");
         daemon.start();
         daemon
     }
@@ -119,133 +126,44 @@ impl Drop for Daemon {
     }
 }
 
-/// A containerd of its own, whose plugin is the daemon.
-pub struct Containerd {
-    pub daemon: Daemon,
-    child: Child,
-    dir: PathBuf,
-}
-
-impl Containerd {
-    pub fn new() -> Self {
-        Self::with(Daemon::new())
-    }
-
-    pub fn with(daemon: Daemon) -> Self {
-        let dir = daemon.path().join("containerd");
-        fs::create_dir(&dir).unwrap();
-        let config = format!(
-            "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\n  address = \"{0}/containerd.sock\"\n\
-             [proxy_plugins.stratafs]\n  type = \"snapshot\"\n  address = \"{1}\"\n",
-            dir.display(),
-            daemon.socket().display()
-        );
-        let file = dir.join("config.toml");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new("containerd")
-            .arg("-c")
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("containerd is needed: apt-get install containerd");
-        let containerd = Self { daemon, child, dir };
-        wait_until("containerd answers", || {
-            containerd.ctr_in("default").arg("version").output().unwrap().status.success()
-        });
-        containerd
-    }
-
-    pub fn address(&self) -> PathBuf {
-        self.dir.join("containerd.sock")
-    }
-
-    /// A namespace of this containerd alone: runc keeps containers of all of them by namespace.
-    pub fn namespace(&self, name: &str) -> String {
-        let unique = self.daemon.path().file_name().unwrap().to_str().unwrap();
-        format!("{name}-{unique}")
-    }
-
-    pub fn ctr_in(&self, namespace: &str) -> Command {
-        let mut command = Command::new("ctr");
-        command.arg("-a").arg(self.address()).args(["-n", &self.namespace(namespace)]);
-        command
-    }
-
-    /// Runs `ctr` with these arguments; what it printed.
-    pub fn ctr(&self, args: &[&str]) -> String {
-        corpus::run(self.ctr_in("default").args(args))
-    }
-
-    /// `stratafs rpull`, with what it tells.
-    pub fn rpull(&self, namespace: &str, reference: &str) -> serde_json::Value {
-        let namespace = self.namespace(namespace);
-        let mut command = self.daemon.command(&["--json", "rpull", "--namespace", &namespace]);
-        command.arg("--address").arg(self.address()).arg(reference);
-        serde_json::from_str(&corpus::run(&mut command)).unwrap()
-    }
-
-    /// Waits until containerd has connected again: it tries less and less often.
-    pub fn wait_for_plugin(&self) {
-        wait_until("containerd finds its plugin again", || {
-            let mut list = self.ctr_in("default");
-            list.args(["snapshot", "--snapshotter", "stratafs", "ls"]);
-            list.output().unwrap().status.success()
-        });
-    }
-
-    /// The names of the snapshots that the daemon has for containerd.
-    pub fn snapshots(&self, namespace: &str) -> Vec<String> {
-        let mut command = self.ctr_in(namespace);
-        let listed = corpus::run(command.args(["snapshot", "--snapshotter", "stratafs", "ls"]));
-        let key = |line: &str| line.split_whitespace().next().map(str::to_owned);
-        listed.lines().skip(1).filter_map(key).collect()
-    }
-
-    /// A command in a running container.
-    pub fn exec(&self, container: &str, id: &str, script: &str) -> Output {
-        let mut command = self.ctr_in("default");
-        command.args(["task", "exec", "--exec-id", id, container, "sh", "-c", script]);
-        command.output().unwrap()
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        for namespace in ["default", "other"] {
-            let tasks = self.ctr_in(namespace).args(["task", "ls", "-q"]).output().unwrap();
-            for task in String::from_utf8_lossy(&tasks.stdout).lines() {
-                let _ = self.ctr_in(namespace).args(["task", "rm", "-f", task]).output();
-            }
-        }
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(40).collect();
-            say(&last.into_iter().rev().collect::<Vec<_>>().join("\n"));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Shows a log beside what a failed test shows.
 #[expect(clippy::print_stderr, reason = "a failed test shows it")]
-fn say(log: &str) {
+pub fn say(log: &str) {
     eprintln!("{log}");
 }
 
 /// A registry with the image `name` of `scripts/images`, by the tag `v1`; its reference.
 pub fn registry_with(name: &str) -> (Distribution, String) {
     let registry = Distribution::start(false);
-    let reference = format!("{}/{name}:v1", registry.host());
-    let from = corpus::image(name, "latest");
-    corpus::run(
-        Command::new("skopeo")
-            .args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false", &from])
-            .arg(format!("docker://{reference}")),
-    );
+    let reference = push(&registry, name, "latest");
     (registry, reference)
+}
+
+/// Puts an image of `scripts/images` into a registry, by the tag `v1`; its reference.
+pub fn push(registry: &Distribution, name: &str, tag: &str) -> String {
+    let reference = format!("{}/{name}:v1", registry.host());
+    copy(&corpus::image(name, tag), &format!("docker://{reference}"));
+    reference
+}
+
+/// Copies an image as it is, also into a registry that wants `user` and `hunter2`.
+pub fn copy(from: &str, to: &str) {
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false", from, to]);
+    corpus::run(&mut skopeo);
+}
+
+/// Puts an image into a registry whose only process does nothing for as long as it is let; its
+/// reference. What CRI wants for a sandbox.
+pub fn push_pause(registry: &Distribution) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = format!("oci:{}:pause", dir.path().join("layout").display());
+    copy(&corpus::image("debian", "latest"), &layout);
+    let mut umoci = Command::new("umoci");
+    umoci.arg("config").arg("--image").arg(&layout["oci:".len()..]);
+    umoci.args(["--config.entrypoint", "sleep", "--config.cmd", "infinity"]);
+    corpus::run(&mut umoci);
+    let reference = format!("{}/pause:v1", registry.host());
+    copy(&layout, &format!("docker://{reference}"));
+    reference
 }

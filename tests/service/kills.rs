@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::fixture::{Containerd, registry_with};
+use super::containerd::Containerd;
+use super::fixture::registry_with;
 use crate::watchdog::wait_until;
 
 /// How often the daemon is killed; `STRATAFS_KILLS` says how often in a long run.

@@ -3,7 +3,11 @@
 //! These need root, /dev/fuse and the packages of `scripts/packages`.
 
 mod conformance;
+mod containerd;
 mod containers;
+mod cri;
 mod fixture;
 mod kills;
+mod pods;
+mod releases;
 mod restarts;

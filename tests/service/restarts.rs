@@ -4,7 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use super::fixture::{Containerd, Daemon, registry_with};
+use super::containerd::Containerd;
+use super::fixture::{Daemon, registry_with};
 use crate::watchdog::wait_until;
 
 #[test]

@@ -1,0 +1,113 @@
+//! Newer containerds than the installed one, and the clients that come with them.
+
+use std::fs;
+use std::process::Command;
+
+use rstest::rstest;
+
+use super::containerd::{Containerd, Release};
+use super::containers::assert_all_lazy;
+use super::fixture::{Daemon, push, registry_with};
+use crate::images::corpus;
+use crate::registry::distribution::Distribution;
+
+/// `soci`, which is unpacked beside containerd 1.7.
+fn soci() -> Command {
+    Release::V1_7.command("soci")
+}
+
+#[rstest]
+#[case(Release::V1_7)]
+#[case(Release::V2)]
+fn every_client_pulls_lazily(#[case] release: Release) {
+    let registry = Distribution::start(false);
+    let containerd = Containerd::of(release, None);
+    let mut pulled = 0;
+    let mut is_lazy = |name: &str, reference: &str| {
+        let said = containerd.run(reference, name, &["cat", "/etc/os-release"]);
+        assert!(said.contains("Debian"), "{name}: {said}");
+        pulled += 2;
+        // A manifest and a configuration of each, which some share, and no layer.
+        let blobs = containerd.ctr(&["content", "ls", "-q"]);
+        assert!(blobs.lines().count() <= pulled, "{name}: {blobs}");
+    };
+    let reference = push(&registry, "debian", "latest");
+    assert_all_lazy(&containerd.rpull("default", &reference));
+    is_lazy("rpull", &reference);
+    let address = containerd.address();
+    let namespace = containerd.namespace("default");
+    for (name, tag) in [("stargz", "estargz"), ("soci", "soci"), ("ctr", "storage-zstd")] {
+        let reference = format!("{}/{name}:v1", registry.host());
+        super::fixture::copy(&corpus::image("lazy", tag), &format!("docker://{reference}"));
+        let mut pull = match name {
+            "stargz" => Command::new("ctr-remote"),
+            "soci" => soci(),
+            // Only that of 2.1 asks for remote snapshots.
+            _ if release == Release::V2 => release.command("ctr"),
+            _ => continue,
+        };
+        pull.arg("-a").arg(&address).args(["-n", &namespace]);
+        match name {
+            "stargz" => pull.args(["images", "rpull"]),
+            "soci" => pull.args(["image", "rpull"]),
+            _ => pull.args(["images", "pull"]),
+        };
+        pull.args(["--plain-http", "--snapshotter", "stratafs", &reference]);
+        corpus::run(&mut pull);
+        is_lazy(name, &reference);
+    }
+    assert!(!containerd.daemon.log().contains("not lazy"), "{}", containerd.daemon.log());
+}
+
+#[rstest]
+#[case(Release::V1_7, false)]
+#[case(Release::V2, true)]
+fn what_a_running_container_changed_is_committed(#[case] release: Release, #[case] by_us: bool) {
+    let containerd = Containerd::with(Daemon::configured("log = \"debug\""), release, None);
+    let (_registry, reference) = registry_with("debian");
+    containerd.rpull("default", &reference);
+    let script = "echo new > /etc/new; rm -r /usr/share/doc; touch /done; exec sleep 600";
+    let run = ["run", "-d", "--snapshotter", "stratafs", &reference, "c1", "sh", "-c", script];
+    containerd.ctr(&run);
+    crate::watchdog::wait_until("the container has written", || {
+        containerd.exec("c1", "e", "test -e /done").status.success()
+    });
+    // Of a container that goes on running.
+    let diff = ["snapshot", "--snapshotter", "stratafs", "diff", "c1"];
+    let diff = containerd.ctr_in("default").args(diff).output().unwrap();
+    assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stderr));
+    let layer = containerd.daemon.path().join("layer.tar.gz");
+    fs::write(&layer, diff.stdout).unwrap();
+    let names = corpus::run(Command::new("tar").arg("-tzf").arg(layer));
+    let named = |name: &str| names.lines().any(|line| line == name);
+    assert!(named("etc/new") && named("usr/share/.wh.doc"), "{names}");
+    assert!(!named("etc/passwd"), "{names}");
+    assert_eq!(containerd.daemon.log().contains("wrote a layer"), by_us);
+    // As an image, with a checkpoint of the files alone.
+    let image = format!("{reference}-committed");
+    containerd.ctr(&["c", "checkpoint", "--rw", "--image", "c1", &image]);
+    assert!(containerd.ctr(&["images", "ls", "-q"]).contains(&image));
+}
+
+/// The same layers by both differs: what a container then sees is the same.
+#[test]
+fn layers_that_are_downloaded_are_applied_by_the_diff_service() {
+    let daemon = Daemon::configured("log = \"debug\"\n[snapshots]\nprepare_timeout = \"1ms\"\n");
+    let containerd = Containerd::with(daemon, Release::V2, None);
+    let (_registry, reference) = registry_with("server");
+    for snapshotter in ["stratafs", "overlayfs"] {
+        containerd.ctr(&[
+            "images",
+            "pull",
+            "--plain-http",
+            "--snapshotter",
+            snapshotter,
+            &reference,
+        ]);
+        let run = ["run", "-d", "--snapshotter", snapshotter, &reference, snapshotter];
+        containerd.ctr(&[&run[..], &["sleep", "600"]].concat());
+    }
+    let log = containerd.daemon.log();
+    assert!(log.contains("not lazy") && log.contains("applied a layer"), "{log}");
+    containerd.assert_same_usr("stratafs", "overlayfs");
+}
