@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::io::AtomicFile;
+use crate::sys::NewBdi;
 use crate::sys::mount::{Attributes, Context, DetachedMount, MAX_STRING};
 use crate::tree::Tree;
 
@@ -25,9 +26,15 @@ pub struct Image {
 pub enum DataPath {
     /// Through the page cache of the blob too.
     Cached,
-    /// Past the page cache of the blob (`directio`), so that data is cached once.
+    /// Past the page cache of the blob (`directio`), so that data is cached once; for a blob whose
+    /// reads are requests to a process, and so as few and large as they can be.
     Direct,
 }
+
+/// How far the kernel reads ahead where each piece is a request to a process, in bytes: a piece is
+/// at most that large (`fs.fuse.max_pages_limit`). Its own 128 KiB suit files on a disk, where the
+/// next layer reads ahead too.
+const DIRECT_READ_AHEAD: u32 = 1 << 20;
 
 impl Image {
     /// The whole and undamaged image of `tree` in the file `path`, written where it is not there.
@@ -123,8 +130,16 @@ impl Image {
     /// [`Error::Mount`]: `ENODEV` or `ENOTBLK` from a kernel that cannot mount EROFS from a file
     /// (before Linux 6.12), `EPERM` without CAP_SYS_ADMIN in the first user namespace.
     pub fn mount(&self, blob: &Path, data: DataPath) -> Result<DetachedMount, Error> {
-        mount_files(&self.path, blob, data)
-            .map_err(|source| Error::Mount { path: self.path.clone(), source })
+        let failed = |source| Error::Mount { path: self.path.clone(), source };
+        let (mount, bdi) = NewBdi::of("erofs-", || mount_files(&self.path, blob, data));
+        let mount = mount.map_err(failed)?;
+        if data == DataPath::Direct {
+            let set = bdi.map(|bdi| bdi.set_read_ahead(DIRECT_READ_AHEAD));
+            if !matches!(set, Some(Ok(()))) {
+                tracing::debug!(path = %self.path.display(), ?set, "read-ahead stays as it is");
+            }
+        }
+        Ok(mount)
     }
 }
 

@@ -1,5 +1,6 @@
 //! All `unsafe` and raw system calls: openat2, the mount API, xattrs, device nodes. No policy.
 
+mod bdi;
 pub mod descriptor;
 mod dir;
 mod extents;
@@ -11,10 +12,11 @@ mod shared;
 mod status;
 mod xattr;
 
+pub use bdi::NewBdi;
 pub use dir::{Dir, process_owner, set_mode, set_mtime, set_owner, status_of};
 pub use extents::data_extents;
 pub use map::Map;
-pub use mount_table::{MountEntry, mount_at, mounts};
+pub use mount_table::{MountEntry, holder_elsewhere, mount_at, mounts};
 pub use shared::SharedWords;
 pub use status::Status;
 pub use xattr::{XattrTarget, in_user_namespace};

@@ -29,10 +29,35 @@ pub struct MountEntry {
 ///
 /// Those of reading `/proc/self/mountinfo`; `InvalidData` for a line that is not of its form.
 pub fn mounts() -> io::Result<Vec<MountEntry>> {
-    let text = std::fs::read("/proc/self/mountinfo")?;
+    read("/proc/self/mountinfo")
+}
+
+/// A process of another mount namespace in which one of the filesystems `devices` (major and minor
+/// number) is mounted; `None` where there is none that this process may look at.
+pub fn holder_elsewhere(devices: &[(u32, u32)]) -> Option<u32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let mut seen: Vec<PathBuf> = namespace("self").into_iter().collect();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let Some((name, pid)) = name.to_str().and_then(|n| Some((n, n.parse().ok()?))) else {
+            continue;
+        };
+        // A process that ended meanwhile holds nothing.
+        let Some(other) = namespace(name).filter(|other| !seen.contains(other)) else { continue };
+        seen.push(other);
+        let table = read(&format!("/proc/{name}/mountinfo")).unwrap_or_default();
+        if table.iter().any(|mount| devices.contains(&mount.device)) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+fn read(path: &str) -> io::Result<Vec<MountEntry>> {
+    let text = std::fs::read(path)?;
     let broken = |line: &[u8]| {
         let line = String::from_utf8_lossy(line).into_owned();
-        io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/mountinfo: {line}"))
+        io::Error::new(io::ErrorKind::InvalidData, format!("{path}: {line}"))
     };
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| parse(line).ok_or_else(|| broken(line))).collect()

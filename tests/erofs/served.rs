@@ -126,6 +126,21 @@ fn a_read_waits_for_a_slow_source_and_is_whole() {
 }
 
 #[test]
+fn what_is_read_in_order_is_asked_for_in_large_pieces() {
+    const LEN: usize = 16 << 20;
+    // Which settings are those of a mount is not known where another one was mounted meanwhile.
+    for _ in 0..20 {
+        let served = Served::of(vec![Layer::new().file("large", 0o644, &noise(LEN))]);
+        let mut file = File::open(served.root().join("large")).unwrap();
+        std::io::copy(&mut file, &mut std::io::sink()).unwrap();
+        if served.fuse.stats().reads.get() < (LEN / (512 << 10)) as u64 {
+            return;
+        }
+    }
+    panic!("the kernel reads ahead by less than it could");
+}
+
+#[test]
 fn after_the_end_of_the_connection_cached_data_stay_and_the_rest_is_an_error() {
     let layer = Layer::new().file("cached", 0o644, &noise(50_000)).file("far", 0o644, &noise(9000));
     let served = Served::of(vec![layer]);
