@@ -88,7 +88,7 @@ impl Chains {
         }
         // What a dead process left would be in the way.
         match rootfs::unmount(&self.config.run_root, target, true) {
-            Ok(()) | Err(rootfs::Error::NotMounted { .. }) => {}
+            Ok(_) | Err(rootfs::Error::NotMounted { .. }) => {}
             Err(e) => return Err(e.into()),
         }
         let path = self.source_path(chain);
@@ -150,7 +150,7 @@ impl LayerMounter for Chains {
 
     fn unmount(&self, chain: &ChainId) -> Result<(), LayerError> {
         match rootfs::unmount(&self.config.run_root, &self.target(chain), false) {
-            Ok(()) | Err(rootfs::Error::NotMounted { .. }) => Ok(()),
+            Ok(_) | Err(rootfs::Error::NotMounted { .. }) => Ok(()),
             Err(e) => Err(LayerError {
                 chain: chain.clone(),
                 kind: crate::error::Classify::kind(&e),

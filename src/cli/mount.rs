@@ -192,7 +192,16 @@ pub(crate) fn umount(wire: &Wire, args: &UmountArgs) -> Result<(), Failure> {
         }
         Err(e @ rootfs::Error::StillServed { .. }) => Err(Failure::from(e)
             .hint("a file of it is still open somewhere; when that is closed the process ends")),
-        other => Ok(other?),
+        Ok(holders) => {
+            for rootfs::Holder { server, process } in holders {
+                tracing::warn!(
+                    "unmounted; another mount namespace (of process {process}) has a copy that \
+                     goes on, and process {server} that serves it ends with it"
+                );
+            }
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -28,26 +28,26 @@ mod error;
 mod lower;
 mod overlay;
 mod record;
+mod unmount;
 
 pub use background::Background;
 pub use error::Error;
 pub use lower::Lower;
 pub use record::{Record, Records};
+pub use unmount::{Holder, unmount};
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::chain::Chain;
 use crate::content::cache::Whole;
 use crate::erofs::{Mode, Way};
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse;
-
-/// How long the process that serves a mount may take to end after it was unmounted.
-const END: Duration = Duration::from_secs(30);
+use crate::sys::mount_at;
 
 /// Where and how to mount.
 #[derive(Debug, Clone)]
@@ -118,6 +118,8 @@ impl Rootfs {
             },
             local: false,
             upper: options.upper.clone(),
+            device: None,
+            unmounted: false,
         };
         records.save(&record)?;
         // From here on dropping it undoes what was done.
@@ -137,12 +139,15 @@ impl Rootfs {
             .create(dir)
             .map_err(|e| Error::io(dir, e))?;
         let privileged = rustix::process::geteuid().is_root();
-        let options = if privileged { fuse::Options::rootfs() } else { fuse::Options::default() };
+        let mut options =
+            if privileged { fuse::Options::rootfs() } else { fuse::Options::default() };
         let filesystem = if privileged || view == View::Layers {
             filesystem(chain)?
         } else {
             Filesystem::of_tree(chain.mounted_tree())
         };
+        // Nothing is attached later.
+        options.xattrs = filesystem.has_xattrs();
         self.fuse = Some(fuse::mount(Arc::new(filesystem), dir, &options)?);
         Ok(())
     }
@@ -157,6 +162,7 @@ impl Rootfs {
             None => overlay::bind(&lower.path, &self.record.target)?,
             Some(upper) => overlay::overlay(&lower.path, upper, &self.record.target)?,
         }
+        self.record.device = device_at(&self.record.target)?;
         self.record.local = lower.data.is_some();
         if lower.choice.way == Way::Erofs && lower.data.is_none() {
             self.background = chain.to_be_whole().map(Background::start);
@@ -200,7 +206,7 @@ impl Rootfs {
         self.background = None;
         if let Some(mounted) = self.fuse.take() {
             if self.record.fuse != self.record.target
-                && let Err(e) = overlay::unmount(&self.record.target, lazy)
+                && let Err(e) = self.unmount_target(lazy)
             {
                 self.fuse = Some(mounted);
                 return Err(e);
@@ -213,6 +219,16 @@ impl Rootfs {
         }
         forget(&self.records, &self.record)
     }
+
+    /// What was never mounted is not unmounted, nor what somebody has unmounted already: another
+    /// may have mounted there since.
+    fn unmount_target(&self, lazy: bool) -> Result<(), Error> {
+        let is_unmounted = self.records.load(&self.record.id).is_none_or(|r| r.unmounted);
+        if is_unmounted || self.record.device.is_none() {
+            return Ok(());
+        }
+        unmount::unmount_target(&self.record, lazy)
+    }
 }
 
 impl Drop for Rootfs {
@@ -223,46 +239,15 @@ impl Drop for Rootfs {
     }
 }
 
-/// Unmounts what is mounted on `target`, whoever serves it, and waits for that process to end.
-///
-/// # Errors
-///
-/// [`Error::NotMounted`]; [`Error::Mount`] where it is in use and not `lazy`;
-/// [`Error::StillServed`].
-pub fn unmount(run_root: &Path, target: &Path, lazy: bool) -> Result<(), Error> {
-    let records = Records::open(run_root)?;
-    let target = resolved(target);
-    let found = records.find(&target)?;
-    if found.is_empty() {
-        return Err(Error::NotMounted { target });
-    }
-    for record in &found {
-        unmount_record(&records, record, lazy)?;
-    }
-    Ok(())
-}
-
-fn unmount_record(records: &Records, record: &Record, lazy: bool) -> Result<(), Error> {
-    if record.fuse != record.target {
-        overlay::unmount(&record.target, lazy)?;
-    }
-    if let Some(erofs) = &record.erofs {
-        Lower::unmount(erofs)?;
-    }
-    match fuse::unmount(&record.fuse) {
-        // A folder that is gone was unmounted, and removed, before.
-        Ok(()) | Err(fuse::Error::NotMounted { .. }) => {}
-        Err(_) if !record.fuse.exists() => {}
-        Err(e) => return Err(e.into()),
-    }
-    let deadline = Instant::now() + END;
-    while record.is_served() && !lazy {
-        if Instant::now() > deadline {
-            return Err(Error::StillServed { target: record.target.clone(), pid: record.pid });
+/// The filesystem that was just mounted on `target`.
+fn device_at(target: &Path) -> Result<Option<(u32, u32)>, Error> {
+    match mount_at(target) {
+        Ok(on_top) => Ok(on_top.map(|entry| entry.device)),
+        Err(e) => {
+            overlay::unmount(target, true)?;
+            Err(Error::io(target, e))
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
-    forget(records, record)
 }
 
 /// Removes the record and the folder of a mount that is no more.
@@ -319,16 +304,4 @@ fn unused_id(records: &Records, wanted: &str) -> Result<String, Error> {
         id = format!("{wanted}-{n}");
     }
     Ok(id)
-}
-
-/// The absolute path of a mount point that may be dead, so that it cannot be looked at itself.
-fn resolved(target: &Path) -> PathBuf {
-    if let Ok(path) = target.canonicalize() {
-        return path;
-    }
-    let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
-    match (absolute.parent().map(Path::canonicalize), absolute.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => absolute,
-    }
 }

@@ -40,6 +40,12 @@ pub struct Record {
     pub local: bool,
     /// The folder that takes changes, where it is writable.
     pub upper: Option<PathBuf>,
+    /// The filesystem that was mounted on the target: major and minor number.
+    #[serde(default)]
+    pub device: Option<(u32, u32)>,
+    /// Whether somebody has unmounted the target already: what is there now is another's.
+    #[serde(default)]
+    pub unmounted: bool,
 }
 
 /// The live mounts of one run folder.
@@ -95,6 +101,11 @@ impl Records {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, e)),
             _ => Ok(()),
         }
+    }
+
+    /// The record `id`; `None` where there is none.
+    pub fn load(&self, id: &str) -> Option<Record> {
+        serde_json::from_slice(&fs::read(self.path(id)).ok()?).ok()
     }
 
     /// All records, sorted by target. What is no record is passed over.
@@ -174,6 +185,8 @@ mod tests {
             why: String::new(),
             local: false,
             upper: None,
+            device: None,
+            unmounted: false,
         }
     }
 
