@@ -40,6 +40,19 @@ struct Verified {
 }
 
 #[derive(Debug, Serialize)]
+struct VerifiedAll {
+    layers: Vec<Verified>,
+    whole_chains: Vec<VerifiedChain>,
+}
+
+/// The data of a whole chain.
+#[derive(Debug, Serialize)]
+struct VerifiedChain {
+    file: std::path::PathBuf,
+    good: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct Pruned {
     freed: u64,
     used: u64,
@@ -98,27 +111,37 @@ fn prune(wire: &Wire, args: &PruneArgs, out: Output) -> Result<(), Failure> {
 }
 
 fn verify(wire: &Wire, out: Output) -> Result<(), Failure> {
-    let found = wire.store()?.verify_cache()?;
-    let shown: Vec<Verified> = found
-        .into_iter()
-        .map(|(digest, good_spans, dropped_spans)| Verified {
-            digest: digest.to_string(),
-            good_spans,
-            dropped_spans,
-        })
-        .collect();
+    let store = wire.store()?;
+    let layers = store.verify_cache()?.into_iter().map(|(digest, good_spans, dropped_spans)| {
+        Verified { digest: digest.to_string(), good_spans, dropped_spans }
+    });
+    let whole = store.cache()?.verify_whole()?.into_iter();
+    let shown = VerifiedAll {
+        layers: layers.collect(),
+        whole_chains: whole.map(|(file, good)| VerifiedChain { file, good }).collect(),
+    };
     out.show(&shown, |shown| {
-        let line = |v: &Verified| match v.dropped_spans {
+        let layer = |v: &Verified| match v.dropped_spans {
             0 => format!("{}  {} spans are right\n", v.digest, v.good_spans),
             bad => format!("{}  {bad} spans were damaged and are dropped\n", v.digest),
         };
-        shown.iter().map(line).collect()
+        let chain = |v: &VerifiedChain| {
+            let found = if v.good { "right" } else { "damaged, and removed" };
+            format!("{}  data of a whole chain: {found}\n", v.file.display())
+        };
+        let layers = shown.layers.iter().map(layer);
+        layers.chain(shown.whole_chains.iter().map(chain)).collect()
     })?;
-    let bad: u64 = shown.iter().map(|v| v.dropped_spans).sum();
-    if bad == 0 {
+    let spans: u64 = shown.layers.iter().map(|v| v.dropped_spans).sum();
+    let chains = shown.whole_chains.iter().filter(|v| !v.good).count();
+    if spans == 0 && chains == 0 {
         return Ok(());
     }
-    let text = format!("{bad} spans of the cache were damaged");
-    Err(Failure::new(Kind::DataLoss, text)
-        .hint("they are fetched again when they are read; look at the health of the disk"))
+    let text = format!("{spans} spans and {chains} files of data of the cache were damaged");
+    let again = if chains == 0 {
+        "they are fetched again when they are read"
+    } else {
+        "they are made again; unmount and mount again what shows its data in a local file"
+    };
+    Err(Failure::new(Kind::DataLoss, text).hint(format!("{again}; look at the health of the disk")))
 }

@@ -13,7 +13,7 @@ use crate::registry::fake::Fake;
 use crate::watchdog::wait_until;
 
 /// An image in a registry.
-fn registry(layers: &[Layer]) -> (Fake, String) {
+pub(super) fn registry(layers: &[Layer]) -> (Fake, String) {
     let layout = Layout::of(layers);
     let registry = Fake::start();
     let index = fs::read(layout.path().join("index.json")).unwrap();
@@ -28,7 +28,7 @@ fn registry(layers: &[Layer]) -> (Fake, String) {
     (registry, image)
 }
 
-fn layers() -> [Layer; 2] {
+pub(super) fn layers() -> [Layer; 2] {
     let lower = Archive::new().file("a", &noise(700_000)).file("gone", b"x").finish();
     let upper = Archive::new().file("b", &noise(3_000_001)).file(".wh.gone", b"");
     [Layer::gzip(&lower), Layer::zstd(&upper.link("c", b'1', "b").finish())]
@@ -73,6 +73,42 @@ fn the_next_mount_of_a_complete_image_asks_no_server_for_data() {
     oracle::assert_same(&seen, &oracle::snapshot(&by_fuse));
     unmount(&stratafs, &second);
     assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+}
+
+#[test]
+fn verifying_finds_damage_of_a_data_file_and_the_next_mount_does_without() {
+    let (_registry, image) = registry(&layers());
+    let (stratafs, seen) = complete(&image);
+    let said = stratafs.run(&["cache", "verify"]);
+    assert!(said.contains(".data  data of a whole chain: right"), "{said}");
+    let file = data_file(&stratafs).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[1_000_000] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let error = stratafs.refuse(&["cache", "verify"]);
+    assert!(error.contains("0 spans and 1 files"), "{error}");
+    assert!(!file.exists());
+    stratafs.run(&["cache", "verify"]);
+    let target = stratafs.mount(&image, &[]);
+    oracle::assert_same(&seen, &oracle::snapshot(&target));
+}
+
+#[test]
+fn pruning_removes_what_nobody_uses_and_mounts_go_on() {
+    let (_registry, image) = registry(&layers());
+    let (stratafs, seen) = complete(&image);
+    let second = stratafs.mount(&image, &[]);
+    assert_eq!(stratafs.mount_on(&second)["local"], true);
+    stratafs.run(&["cache", "prune"]);
+    assert!(data_file(&stratafs).is_some(), "in use");
+    oracle::assert_same(&seen, &oracle::snapshot(&second));
+    unmount(&stratafs, &second);
+    stratafs.run(&["cache", "prune"]);
+    assert!(data_file(&stratafs).is_none());
+    let listed: Value = serde_json::from_str(&stratafs.run(&["--json", "cache", "ls"])).unwrap();
+    assert_eq!((&listed["whole_chains"], &listed["used"]), (&0.into(), &0.into()));
+    let third = stratafs.mount(&image, &[]);
+    oracle::assert_same(&seen, &oracle::snapshot(&third));
 }
 
 #[test]

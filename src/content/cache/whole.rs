@@ -78,6 +78,11 @@ impl Trailer {
 impl Whole {
     /// The data that say of themselves that they are `identity`; `None` where there are none.
     fn open(path: &Path, identity: &[u8; 32]) -> io::Result<Option<Self>> {
+        Ok(Self::read(path)?.filter(|whole| whole.trailer.identity == *identity))
+    }
+
+    /// The data of whatever chain; `None` where there are none, or they do not say so.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut file = match File::open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -89,7 +94,7 @@ impl Whole {
         let mut block = [0; TRAILER_LEN];
         file.read_exact(&mut block)?;
         let trailer = Trailer::decode(&block);
-        let trailer = trailer.filter(|t| t.len == len && t.identity == *identity);
+        let trailer = trailer.filter(|t| t.len == len);
         // Evicted between opening and locking: a mount would go on, but nobody else would find it.
         let is_named = metadata.nlink() > 0;
         Ok(trailer.filter(|_| is_named).map(|trailer| Self {
@@ -184,6 +189,32 @@ impl LayerCache {
         Whole::open(&path, identity)
     }
 
+    /// Reads all data of whole chains and removes what is not what was written, in use or not: a
+    /// mount that reads from it goes on, and no other begins. Returns each file with whether it was
+    /// good.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and removing.
+    pub fn verify_whole(&self) -> io::Result<Vec<(PathBuf, bool)>> {
+        let mut found = Vec::new();
+        for (path, _, _) in self.whole_files() {
+            let whole = match Whole::read(&path) {
+                // Evicted meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let is_good = whole.map_or(Ok(false), |whole| whole.verify())?;
+            if !is_good {
+                tracing::info!(path = %path.display(), "span cache: damaged data are removed");
+                remove(&path)?;
+            }
+            found.push((path, is_good));
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Bytes that data of whole chains take on disk.
     pub fn whole_stored(&self) -> u64 {
         self.whole_files().iter().map(|(_, len, _)| len).sum()
@@ -240,8 +271,16 @@ fn remove_unused(path: &Path) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(e)) => return Err(e),
     }
-    fs::remove_file(path)?;
+    remove(path)?;
     Ok(true)
+}
+
+/// Removes the file; that it is gone already is no error.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +329,29 @@ mod tests {
         }
         fs::write(kept.path(), &bytes[..bytes.len() / 2]).unwrap();
         assert!(cache.whole(&chain(1), &IDENTITY).unwrap().is_none(), "cut");
+    }
+
+    #[test]
+    fn what_is_damaged_is_found_and_removed_and_the_rest_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1 << 30);
+        let kept: Vec<Whole> = (1..=4).map(|n| keep(&cache, n, 50_000).unwrap().unwrap()).collect();
+        let damage = |n: usize, f: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = fs::read(kept[n].path()).unwrap();
+            f(&mut bytes);
+            fs::write(kept[n].path(), bytes).unwrap();
+        };
+        damage(0, &|bytes| bytes[30_000] ^= 1);
+        damage(1, &|bytes| bytes.truncate(40_000));
+        damage(2, &|bytes| *bytes = Vec::new());
+        let found = cache.verify_whole().unwrap();
+        let good: Vec<&PathBuf> = found.iter().filter(|f| f.1).map(|f| &f.0).collect();
+        assert_eq!((found.len(), good), (4, vec![&cache.whole_path(&chain(4))]));
+        assert_eq!(
+            [1, 2, 3, 4].map(|n| cache.whole_path(&chain(n)).exists()).map(u8::from),
+            [0, 0, 0, 1]
+        );
+        assert_eq!(cache.verify_whole().unwrap().len(), 1);
     }
 
     #[test]
