@@ -13,6 +13,12 @@ pub struct Options {
     pub read_ahead: u32,
     /// Requests that the kernel may have under way without a process waiting for each.
     pub max_background: u16,
+    /// Whether anything that is or will ever be shown on this connection has extended attributes.
+    /// Where not, the kernel is told once and never asks again, which it else does for each file
+    /// that overlayfs finds and each program that is executed. Listing attributes gives none, as
+    /// ever, so what copies files by listing goes on; reading one by name gives EOPNOTSUPP where it
+    /// would be ENODATA. The answer is for the life of the connection.
+    pub xattrs: bool,
     /// Bounds of the reads that have to wait.
     pub misses: Limits,
 }
@@ -28,6 +34,7 @@ impl Default for Options {
             threads: cores.clamp(2, 4),
             read_ahead: 1024 * 1024,
             max_background: 256,
+            xattrs: true,
             misses: Limits::default(),
         }
     }

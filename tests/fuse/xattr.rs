@@ -1,7 +1,10 @@
 use std::process::Command;
 
+use stratafs::fs::Filesystem;
+use stratafs::fuse::Options;
+
 use super::Mount;
-use crate::fixture::Layer;
+use crate::fixture::{self, Layer};
 
 /// `cap_net_raw=ep` as the kernel stores it (`struct vfs_cap_data`, revision 2).
 const CAP_NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -57,6 +60,46 @@ fn without_attributes_there_is_no_data() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("No such attribute"), "{text}");
+}
+
+#[test]
+fn where_nothing_has_attributes_the_kernel_asks_once_and_files_are_copied_whole() {
+    let layer = Layer::new().dir("", 0o755).file("f", 0o640, b"x").dir("d", 0o700);
+    let fs = Filesystem::of_tree(fixture::in_memory(vec![layer]));
+    assert!(!fs.has_xattrs());
+    let mount = Mount::with(fs, &Options { xattrs: false, ..Options::rootfs() });
+    let asked = || mount.mounted().stats().xattrs.get();
+    let read = |path: &str| {
+        let file = std::fs::File::open(mount.path(path)).unwrap();
+        rustix::fs::fgetxattr(&file, "user.x", &mut [0_u8; 10][..]).unwrap_err()
+    };
+    assert_eq!(read("f"), rustix::io::Errno::OPNOTSUPP);
+    let before = asked();
+    for _ in 0..10 {
+        assert_eq!(
+            (read("f"), read("d")),
+            (rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::OPNOTSUPP)
+        );
+    }
+    assert_eq!(asked(), before, "answered by the kernel");
+    assert_eq!(getfattr(&mount, "f"), "");
+    let copy = tempfile::tempdir().unwrap();
+    let status = Command::new("cp").arg("-a").arg(mount.path("f")).arg(copy.path()).status();
+    assert!(status.unwrap().success());
+    // Permissions count as ever.
+    mount.open_to_all();
+    let cat = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"])
+        .arg(mount.path("f"))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&cat.stderr).contains("Permission denied"), "{cat:?}");
+    assert!(
+        Filesystem::of_tree(fixture::in_memory(vec![
+            Layer::new().file("f", 0o644, b"").xattr("user.x", b"y")
+        ]))
+        .has_xattrs()
+    );
 }
 
 #[test]
