@@ -277,6 +277,21 @@ impl Filesystem {
         self.content(node)?.read(node, offset, buf)
     }
 
+    /// Lets it be known that `len` bytes of a file are about to be waited for at `offset`: the rest
+    /// of a small one is fetched meanwhile. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filesystem::read_cached`], without [`Error::Read`].
+    pub fn expect(&self, node: NodeId, offset: u64, len: u64) -> Result<(), Error> {
+        self.content(node)?.expect_rest(node, offset, len)
+    }
+
+    /// Whether any inode of what is shown has extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.slots.load().trees().any(|tree| tree.tree.summary().has_xattrs)
+    }
+
     /// The next data (`SEEK_DATA`) or hole (`SEEK_HOLE`) of a file from `offset` on; its end is a
     /// hole.
     ///

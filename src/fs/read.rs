@@ -8,6 +8,10 @@ use crate::io::ReadAt;
 use super::tree_calls::failed as tree_error;
 use super::{Error, MountedTree, NodeId};
 
+/// A file of up to so many bytes is fetched whole when a part of it is wanted: it may lie in two
+/// spans, and who reads its first page reads the others.
+const SMALL_FILE: u64 = 256 << 10;
+
 /// What a read that must not wait gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cached {
@@ -84,6 +88,36 @@ impl MountedTree {
             }
             Ok(true)
         })
+    }
+
+    /// Lets the layers know that the rest of a small file will be read, where `len` bytes of it at
+    /// `offset` are waited for.
+    pub(super) fn expect_rest(&self, node: NodeId, offset: u64, len: u64) -> Result<(), Error> {
+        let (ino, offset) = if node.is_blob() {
+            match self.tree.segment(offset).map_err(|e| tree_error(node, e))? {
+                Some(segment) => (segment.ino, segment.file_offset),
+                None => return Ok(()),
+            }
+        } else {
+            (node.ino(), offset)
+        };
+        let size = self.tree.node(ino).map_err(|e| tree_error(node, e))?.size;
+        let end = offset.saturating_add(len);
+        if size > SMALL_FILE || (offset == 0 && end >= size) {
+            return Ok(());
+        }
+        for extent in self.tree.extents(ino, 0).map_err(|e| tree_error(node, e))? {
+            let extent = extent.map_err(|e| tree_error(node, e))?;
+            let layer = self.layer(node, extent.layer.into())?;
+            for (from, to) in [(0, offset), (end, size)] {
+                let (from, to) = (from.max(extent.file_offset), to.min(extent.end()));
+                if from < to {
+                    let skip = from - extent.file_offset;
+                    layer.expect(extent.layer_offset.saturating_add(skip), to - from);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Cuts the read of `buf` at `offset` into parts and gives them to `each`, until it says

@@ -62,6 +62,8 @@ impl Adapter {
         let (fs, stats) = (self.fs.clone(), self.stats.clone());
         let work = move |buf: &mut Vec<u8>| {
             let buf = at_least(buf, size);
+            // What is wrong there is found by the read as well.
+            let _ = fs.expect(node, offset, size as u64);
             fs.read(node, offset, buf).map_err(|e| report(&stats, "read", &e))
         };
         let stats = self.stats.clone();
@@ -292,6 +294,10 @@ impl fuser::Filesystem for Adapter {
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.stats.xattrs.add(1);
         let node = convert::node(ino);
+        // From here on the kernel answers that there are none, and does not ask again.
+        if !self.options.xattrs {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         self.guard("getxattr", || match self.fs.getxattr(node, name.as_bytes()) {
             Ok(value) => give_xattr(&value, size, reply),
             Err(_) if self.settle.owns(node) => reply.error(fuser::Errno::ENODATA),

@@ -60,6 +60,12 @@ pub trait ReadAt: Send + Sync {
         let _ = (buf, offset);
         Ok(None)
     }
+
+    /// Says that the `len` bytes at `offset` will be read soon: whoever fetches them from afar may
+    /// begin. Never waits.
+    fn expect(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -71,6 +77,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     }
     fn try_read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
         (**self).try_read_at(buf, offset)
+    }
+    fn expect(&self, offset: u64, len: u64) {
+        (**self).expect(offset, len);
     }
 }
 

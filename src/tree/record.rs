@@ -125,6 +125,11 @@ impl InodeRecord {
         is_possible.then_some(record)
     }
 
+    /// The field alone, of a record that may be none.
+    pub(super) fn data_start(bytes: &[u8; INODE_LEN]) -> u64 {
+        u64_at(bytes, 56)
+    }
+
     fn decode_any(bytes: &[u8]) -> Option<Self> {
         let (a, b, c) = (u32_at(bytes, 44), u32_at(bytes, 48), u32_at(bytes, 52));
         let file_type = type_of(bytes[0])?;

@@ -57,7 +57,7 @@ impl Tree {
         let (mut low, mut high) = (ROOT, self.summary().inodes);
         while low < high {
             let middle = high - (high - low) / 2;
-            if self.node(middle)?.data_start <= offset {
+            if self.data_start(middle)? <= offset {
                 low = middle;
             } else {
                 high = middle - 1;

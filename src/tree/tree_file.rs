@@ -316,6 +316,13 @@ impl Tree {
         record.ok_or_else(|| self.damaged("an inode record is none"))
     }
 
+    /// Where the data of `ino` start in the virtual blob, and nothing else of its record.
+    pub(super) fn data_start(&self, ino: u32) -> Result<u64, Error> {
+        let place = ino.checked_sub(1).filter(|place| *place < self.summary.inodes);
+        let place = place.ok_or(Error::NoSuchInode(ino))?;
+        Ok(InodeRecord::data_start(self.record_at::<INODE_LEN>(Section::Inodes, place)?))
+    }
+
     pub(super) fn record_at<const N: usize>(
         &self,
         section: Section,

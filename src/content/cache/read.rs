@@ -136,4 +136,16 @@ impl ReadAt for CachedLayer {
         self.count(|c| &c.hit_bytes, done as u64);
         Ok(Some(done))
     }
+
+    fn expect(&self, offset: u64, len: u64) {
+        let (Some(cache), Some(me)) = (self.cache.upgrade(), self.me.upgrade()) else { return };
+        let end = self.table().size.min(offset.saturating_add(len));
+        let last = end.checked_sub(1).filter(|&last| last >= offset);
+        let (Some(first), Some(last)) = (self.table().find(offset), last) else { return };
+        let Some(last) = self.table().find(last) else { return };
+        // One by one: those that are here stay as they are.
+        for span in (first..=last).filter(|span| !self.is_here(*span)) {
+            cache.ahead().fetch(&me, span..span + 1);
+        }
+    }
 }

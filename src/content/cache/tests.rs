@@ -372,6 +372,31 @@ fn reading_in_order_is_run_ahead_of() {
 }
 
 #[test]
+fn what_is_expected_is_fetched_before_anybody_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let far = Far::new(20_000);
+    let cache = LayerCache::open(dir.path(), u64::MAX, None).unwrap();
+    let layer = cache.layer(&digest(), far.clone()).unwrap();
+    read(&*layer, 3500, 10).unwrap();
+    layer.expect(2500, 2000);
+    let until = Instant::now() + Duration::from_secs(10);
+    while layer.state().stored < 3000 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let here: Vec<u32> = (0..20).filter(|span| layer.is_here(*span)).collect();
+    assert_eq!(here, [2, 3, 4]);
+    assert_eq!(far.reads(), 3);
+    for (offset, len) in [(20_000, 1), (0, 0), (u64::MAX, 5)] {
+        layer.expect(offset, len);
+    }
+    layer.expect(19_500, u64::MAX);
+    while !layer.is_here(19) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(far.reads(), 4);
+}
+
+#[test]
 fn a_start_is_recorded_and_the_next_one_has_what_it_reads() {
     let dir = tempfile::tempdir().unwrap();
     let traces = tempfile::tempdir().unwrap();

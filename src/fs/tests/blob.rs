@@ -46,6 +46,49 @@ fn a_blob_is_a_plain_file() {
 }
 
 #[test]
+fn all_of_a_small_file_is_expected_where_a_part_of_it_is_waited_for() {
+    type Expected = Arc<parking_lot::Mutex<Vec<u64>>>;
+    struct Noted(Vec<u8>, Expected);
+    impl crate::io::ReadAt for Noted {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+            self.0.read_at(buf, offset)
+        }
+        fn expect(&self, _: u64, len: u64) {
+            self.1.lock().push(len);
+        }
+    }
+    let expected = Expected::default();
+    let layer = Layer::new()
+        .file("a-large", 0o644, &noise(300_000))
+        .file("b-small", 0o644, &noise(200_000))
+        .sparse("c-sparse", 200_000, &[(0, &noise(10)), (100_000, &noise(20))]);
+    let fs = Filesystem::new();
+    let readers = |data| -> Arc<dyn crate::io::ReadAt> { Arc::new(Noted(data, expected.clone())) };
+    let slot = fs.attach(&chain(1), with_readers(vec![layer], readers)).unwrap();
+    let blob = NodeId::blob(slot);
+    let after = |node, offset, len| {
+        fs.expect(node, offset, len).unwrap();
+        std::mem::take(&mut *expected.lock())
+    };
+    assert_eq!(after(blob, 4096, 4096), [0; 0], "of a large file, what is read");
+    let small = 300_000_u64.next_multiple_of(4096);
+    assert_eq!(after(blob, small, 4096), [200_000 - 4096]);
+    assert_eq!(after(blob, small + 8192, 4096), [8192, 200_000 - 12_288]);
+    assert_eq!(after(blob, small, 1 << 20), [0; 0], "all of it is read");
+    let sparse = small + 200_000_u64.next_multiple_of(4096);
+    assert_eq!(after(blob, sparse, 4096), [20]);
+    assert_eq!(after(blob, sparse + 4096, 4096), [10]);
+    assert_eq!(after(blob, 1 << 40, 4096), [0; 0]);
+    let root = chain(1).path();
+    let file = |name: &str| node(&fs, &format!("{root}/{name}"));
+    assert_eq!(after(file("b-small"), 196_608, 4096), [196_608]);
+    assert_eq!(after(file("a-large"), 0, 4096), [0; 0]);
+}
+
+#[test]
 fn a_blob_waits_for_what_its_files_wait_for() {
     struct Late(Vec<u8>);
     impl crate::io::ReadAt for Late {
