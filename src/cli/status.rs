@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Chain;
 use crate::content::cache::StoredLayer;
 use crate::digest::{ChainId, Digest};
+use crate::erofs::{Choice, Way};
 use crate::io::AtomicFile;
 use crate::rootfs::{Record, Records};
 
@@ -143,6 +144,8 @@ struct Status {
     root: PathBuf,
     cache_used: u64,
     cache_limit: u64,
+    /// How the next image will be mounted, and why.
+    mount: Choice,
     mounts: Vec<MountShown>,
 }
 
@@ -190,9 +193,18 @@ pub(crate) fn run(wire: &Wire, args: &StatusArgs, out: Output) -> Result<(), Fai
         root: config.root.clone(),
         cache_used: cache.stored() + cache.whole_stored(),
         cache_limit: cache.limit(),
+        mount: choice(wire),
         mounts,
     };
     out.show(&status, text)
+}
+
+/// How images are mounted; that it is not possible as asked for is no reason to say nothing else.
+fn choice(wire: &Wire) -> Choice {
+    wire.mount_choice().unwrap_or_else(|failure| Choice {
+        way: Way::Erofs,
+        why: format!("asked for, and not possible: {failure}"),
+    })
 }
 
 fn layers_of(
@@ -217,10 +229,12 @@ fn layers_of(
 
 fn text(status: &Status) -> String {
     let mut text = format!(
-        "root   {}\ncache  {} of at most {}\n",
+        "root   {}\ncache  {} of at most {}\nmount  by {}: {}\n",
         status.root.display(),
         human_size(status.cache_used),
-        human_size(status.cache_limit)
+        human_size(status.cache_limit),
+        status.mount.way.name(),
+        status.mount.why
     );
     for mount in &status.mounts {
         let record = &mount.record;
