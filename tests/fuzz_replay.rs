@@ -79,7 +79,7 @@ macro_rules! replays {
 }
 
 replays! {
-    tar toc tree layer_index span_table start_trace
+    tar toc tree erofs layer_index span_table start_trace
     estargz zstd_chunked soci bundle
     registry_header hosts auth_file
     filter

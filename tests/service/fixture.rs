@@ -18,6 +18,7 @@ pub struct Daemon {
     dir: Watchdog,
     child: Option<Child>,
     pub config: String,
+    mode: &'static str,
 }
 
 impl Daemon {
@@ -27,9 +28,20 @@ impl Daemon {
 
     /// With this beside what it has to be told in any case.
     pub fn configured(config: &str) -> Self {
-        let mut daemon = Self { dir: Watchdog::new(LIMIT), child: None, config: String::new() };
+        Self::in_mode("auto", config)
+    }
+
+    /// One that shows trees as `--mode` says.
+    pub fn in_mode(mode: &'static str, config: &str) -> Self {
+        let mut daemon =
+            Self { dir: Watchdog::new(LIMIT), child: None, config: String::new(), mode };
         let containerd = daemon.path().join("containerd/containerd.sock");
-        daemon.config = format!("{config}\n[containerd]\naddress = {containerd:?}\n");
+        daemon.config = format!(
+            "{config}
+[containerd]
+address = {containerd:?}
+"
+        );
         daemon.start();
         daemon
     }
@@ -50,7 +62,7 @@ impl Daemon {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stratafs"));
         command.arg("--root").arg(self.root()).arg("--run-root").arg(self.path().join("run"));
-        command.args(args);
+        command.args(["--mode", self.mode]).args(args);
         command
     }
 

@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use super::containerd::Containerd;
-use super::fixture::registry_with;
+use rstest::rstest;
+
+use super::containerd::{Containerd, Release};
+use super::fixture::{Daemon, registry_with};
 use crate::watchdog::wait_until;
 
 /// How often the daemon is killed; `STRATAFS_KILLS` says how often in a long run.
@@ -29,9 +31,11 @@ const BUSY: &str = "
     wait
 ";
 
-#[test]
-fn a_container_does_not_notice_that_the_daemon_is_killed() {
-    let mut containerd = Containerd::new();
+#[rstest]
+fn a_container_does_not_notice_that_the_daemon_is_killed(
+    #[values("erofs", "fuse")] mode: &'static str,
+) {
+    let mut containerd = Containerd::with(Daemon::in_mode(mode, ""), Release::Installed, None);
     let (_registry, reference) = registry_with("debian");
     containerd.rpull("default", &reference);
     containerd.ctr(&[
