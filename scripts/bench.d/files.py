@@ -3,6 +3,7 @@ disk; and the client that does things with the files."""
 
 import contextlib
 import glob
+import json
 import os
 import shutil
 import statistics
@@ -68,11 +69,12 @@ class Ours(Side):
     def __init__(self, dir, stratafs, image, mode):
         super().__init__(dir)
         self.stratafs, self.image, self.mode = stratafs, image, mode
+        self.options = []
 
     @contextlib.contextmanager
     def mounted(self):
         upper, _, root = self.folders()
-        self.stratafs.run("--mode", self.mode, "mount", "--rw", upper, self.image, root)
+        self.stratafs.run("--mode", self.mode, *self.options, "mount", "--rw", upper, self.image, root)
         (found,) = [m for m in self.stratafs.mounts() if m["target"] == root]
         assert found["mode"] == self.mode, found
         self.local = found["local"]
@@ -117,6 +119,18 @@ class Arena:
         served = processor(pid) - before if pid else 0
         return int(operations) / float(took), float(cpu) + served
 
+    def warm(self, what, rounds):
+        """The figures of each side, all of them mounted and read once before; they take turns."""
+        runs = {name: [] for name in self.sides}
+        with contextlib.ExitStack() as stack:
+            mounts = {name: stack.enter_context(side.mounted()) for name, side in self.sides.items()}
+            for number in range(rounds + 1):
+                for name, (root, pid) in mounts.items():
+                    figures = self.client(root, what, None, pid)
+                    if number:
+                        runs[name].append(figures)
+        return {name: medians(figures) for name, figures in runs.items()}
+
     def wait_for_local_data(self):
         """Stays mounted until the data are in a local file; False where they do not come."""
         pattern = os.path.join(self.stratafs.root, "cache", "*.data")
@@ -126,6 +140,13 @@ class Arena:
                 time.sleep(0.2)
         with self.erofs.mounted():
             return self.erofs.local
+
+    def without_local_data(self):
+        """From now on data come through FUSE: there is no room for them in a local file."""
+        for path in glob.glob(os.path.join(self.stratafs.root, "cache", "*.data")):
+            os.remove(path)
+        used = json.loads(self.stratafs.run("--json", "cache", "ls"))["used"]
+        self.erofs.options = ["--cache-limit", str(used * 3 // 2)]
 
 
 def medians(runs):
