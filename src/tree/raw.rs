@@ -32,6 +32,7 @@ pub fn raw(toc: &Toc) -> Result<Merged<'static>, Error> {
     }
     shown.names.sort_by(|a, b| a.path.cmp(&b.path));
     shown.names.dedup_by(|a, b| a.path == b.path);
+    drop_taken_markers(&mut shown.names, toc.inodes.len());
     let (inodes, names) = shape(&[&shown])?;
     Ok(Merged { layers: vec![Cow::Owned(shown)], inodes, names, hides_overlay_xattrs: false })
 }
@@ -70,6 +71,19 @@ fn show_marker(
         shown.names.push(Name { path: marker, target });
     }
     Ok(())
+}
+
+/// Drops the markers that are folders of other markers: a layer may have a folder of such a name.
+///
+/// The targets of markers are those from `first` on.
+fn drop_taken_markers(names: &mut Vec<Name>, first: usize) {
+    let has_next_below = |pair: &[Name]| pair[1].path.starts_with(&pair[0].path);
+    let below: Vec<bool> = names.windows(2).map(has_next_below).chain([false]).collect();
+    let mut below = below.into_iter();
+    names.retain(|name| {
+        let is_marker = matches!(name.target, Target::Inode(inode) if inode as usize >= first);
+        !(below.next().unwrap_or(false) && is_marker)
+    });
 }
 
 fn marker_inode(file_type: FileType, mode: u16) -> Inode {

@@ -157,6 +157,14 @@ fn an_inode_with_only_overlay_attributes_has_none() {
 }
 
 #[test]
+fn a_folder_that_is_named_as_a_marker_takes_its_place() {
+    let toc = layer(&["dir d", "opaque d", "hide d/.wh..wh..opq/x"]);
+    let tree = tree_of(&raw(&toc).unwrap());
+    let expected = ["dir /d @0", "dir /d/.wh..wh..opq @0 implied", "file /d/.wh..wh..opq/.wh.x @0"];
+    assert_eq!(show(&tree), expected);
+}
+
+#[test]
 fn a_layer_alone_shows_its_whiteouts() {
     let toc = layer(&["dir d", "file d/a", "hide d/x", "hide y/z", "opaque d", "lower l q/r"]);
     let tree = tree_of(&raw(&toc).unwrap());
