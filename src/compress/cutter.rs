@@ -13,8 +13,9 @@ use crate::sys::inflate::{Stop, WINDOW_SIZE};
 use super::stream::{Entry, Stream};
 use super::{Codec, DecodeError};
 
-/// How many blob bytes are read at once.
-const READ_SIZE: usize = 64 << 10;
+/// How many blob bytes are read at once. Each call of the decoder costs a copy of its window, so
+/// that small reads would be slower.
+const READ_SIZE: usize = 256 << 10;
 
 /// A span that is at most this many times the asked size long ends wherever it is.
 const SPAN_SLACK: usize = 2;
@@ -53,9 +54,8 @@ pub(super) struct Head {
 pub(super) struct Segment {
     /// The point at its start; `None`: the span goes on under the point before.
     pub(super) head: Option<Head>,
-    /// Room for compressed bytes, of which the first `read` bytes are used.
+    /// The compressed bytes.
     input: Vec<u8>,
-    read: usize,
     /// Whether `input` starts at `head`.
     pub(super) whole: bool,
     /// Room for the longest span, of which the first `filled` bytes are used.
@@ -66,22 +66,7 @@ pub(super) struct Segment {
 impl Segment {
     /// The compressed bytes; none for a plain blob, whose output they are.
     pub(super) fn input(&self) -> &[u8] {
-        &self.input[..self.read]
-    }
-
-    /// Appends compressed bytes.
-    fn put(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).copy_from_slice(bytes);
-        self.read += bytes.len();
-    }
-
-    /// Room for `len` more compressed bytes. It only grows, so that it is zeroed once.
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        let end = self.read + len;
-        if self.input.len() < end {
-            self.input.resize(end, 0);
-        }
-        &mut self.input[self.read..end]
+        &self.input
     }
 
     /// The uncompressed bytes.
@@ -98,8 +83,10 @@ pub(super) struct Cutter<'a> {
     segments: SyncSender<Segment>,
     used: Receiver<Segment>,
     current: Segment,
-    /// How many bytes of `current.input` are decoded.
-    decoded: usize,
+    /// What was read of the blob, of which the bytes from `taken` to `read` are not decoded yet.
+    ahead: Vec<u8>,
+    taken: usize,
+    read: usize,
     /// Where in the blob the next read is.
     read_offset: u64,
     /// How many bytes of output there are, those of `current` included.
@@ -126,7 +113,9 @@ impl<'a> Cutter<'a> {
             segments,
             used,
             current,
-            decoded: 0,
+            ahead: Vec::new(),
+            taken: 0,
+            read: 0,
             read_offset: 0,
             out_offset: 0,
             member_start: 0,
@@ -163,7 +152,7 @@ impl<'a> Cutter<'a> {
                 true => (Stop::Never, enough),
                 false => (Stop::AtBlocks, self.current.output.len()),
             };
-            let input = &self.current.input[self.decoded..self.current.read];
+            let input = &self.ahead[self.taken..self.read];
             let output = &mut self.current.output[self.current.filled..end];
             let step = stream
                 .step(input, output, stop)
@@ -192,14 +181,14 @@ impl<'a> Cutter<'a> {
 
     /// Where in the blob the decoder is.
     fn in_offset(&self) -> u64 {
-        self.read_offset - (self.current.read - self.decoded) as u64
+        self.read_offset - (self.read - self.taken) as u64
     }
 
     fn consumed(&mut self, n: usize) {
-        self.decoded += n;
-        if let Some(last) = self.decoded.checked_sub(1).filter(|_| n > 0) {
-            self.before = self.current.input[last];
-        }
+        let input = &self.ahead[self.taken..self.taken + n];
+        self.current.input.extend_from_slice(input);
+        self.before = input.last().copied().unwrap_or(self.before);
+        self.taken += n;
     }
 
     fn produced(&mut self, n: usize) -> Result<(), CutError> {
@@ -213,15 +202,22 @@ impl<'a> Cutter<'a> {
 
     /// Reads more of the blob; `false` at its end.
     fn read(&mut self) -> Result<bool, CutError> {
-        if self.decoded > self.current.output.len() + INPUT_SLACK {
+        if self.current.input.len() > self.current.output.len() + INPUT_SLACK {
             self.flush_input()?;
         }
+        // A decoder may leave a few bytes until it sees what follows them.
+        self.ahead.copy_within(self.taken..self.read, 0);
+        (self.taken, self.read) = (0, self.read - self.taken);
         let left = self.blob.size().saturating_sub(self.read_offset);
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(READ_SIZE);
+        let end = self.read + want;
+        if self.ahead.len() < end {
+            self.ahead.resize(end, 0);
+        }
         self.blob
-            .read_exact_at(self.current.room(want), self.read_offset)
+            .read_exact_at(&mut self.ahead[self.read..end], self.read_offset)
             .map_err(|e| CutError::Read(self.read_offset, e))?;
-        self.current.read += want;
+        self.read = end;
         self.read_offset += want as u64;
         Ok(want > 0)
     }
@@ -266,28 +262,21 @@ impl<'a> Cutter<'a> {
 
     /// Sends decoded input on without output.
     fn flush_input(&mut self) -> Result<(), CutError> {
-        if self.decoded == 0 {
+        if self.current.input.is_empty() {
             return Ok(());
         }
-        let rest = self.current.input[self.decoded..self.current.read].to_vec();
-        let read = rest.len();
-        let input = std::mem::replace(&mut self.current.input, rest);
-        let segment = Segment { input, read: self.decoded, ..Segment::default() };
-        (self.current.read, self.decoded) = (read, 0);
+        let input = std::mem::take(&mut self.current.input);
         self.current.whole = false;
-        self.segments.send(segment).map_err(|_| CutError::Gone)
+        self.segments.send(Segment { input, ..Segment::default() }).map_err(|_| CutError::Gone)
     }
 
     /// Ends the span and starts the next one at `head`.
     fn cut(&mut self, head: Option<Head>) -> Result<(), CutError> {
         let mut next = self.used.try_recv().unwrap_or_default();
-        next.read = 0;
-        next.put(&self.current.input[self.decoded..self.current.read]);
+        next.input.clear();
         next.head = head;
         next.whole = true;
         next.filled = 0;
-        self.current.read = self.decoded;
-        self.decoded = 0;
         let done = std::mem::replace(&mut self.current, next);
         self.make_room();
         self.segments.send(done).map_err(|_| CutError::Gone)

@@ -21,8 +21,9 @@ pub const SPAN_SIZE_MIN: u32 = 32 << 10;
 /// The largest span size in bytes.
 pub const SPAN_SIZE_MAX: u32 = 8 << 20;
 
-/// How many segments wait between the two halves of a scan.
-const SEGMENTS_WAITING: usize = 2;
+/// How many segments wait between the two halves of a scan, so that neither has to sleep whenever
+/// the other is late.
+const SEGMENTS_WAITING: usize = 8;
 
 /// How to scan a blob.
 #[derive(Debug, Clone)]

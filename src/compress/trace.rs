@@ -16,6 +16,9 @@ use super::DecodeError;
 /// How many different marks there are: every change of a byte but none.
 const SYMBOLS: usize = 255;
 
+/// How many places are looked at together where all are.
+const PIECE: usize = 256;
+
 /// The start of the marks that begin with symbol `a`, in the sequence `0 | 0 1 | 0 2 | ... | 0 254
 /// | 1 | 1 2 | 1 3 | ...`.
 fn block_start(a: usize) -> usize {
@@ -146,9 +149,16 @@ impl Trace<'_> {
 
     /// Keeps every place with this byte and this mark.
     fn keep_all(&mut self, real: u8, mark: u8) {
-        for (i, places) in self.window.iter().zip(self.marks).enumerate() {
-            if places == (&real, &mark) {
-                self.kept[i] = real;
+        let pieces = self.window.chunks(PIECE).zip(self.marks.chunks(PIECE));
+        for ((window, marks), kept) in pieces.zip(self.kept.chunks_mut(PIECE)) {
+            let found = |(byte, other): (&u8, &u8)| (*byte == real) & (*other == mark);
+            // Most pieces have none; without a way out in between, a piece is a few instructions.
+            if window.iter().zip(marks).map(found).fold(false, |any, one| any | one) {
+                for ((byte, other), kept) in window.iter().zip(marks).zip(kept) {
+                    if found((byte, other)) {
+                        *kept = real;
+                    }
+                }
             }
         }
     }

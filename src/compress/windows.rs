@@ -21,7 +21,7 @@ use super::leb128::{put, take};
 use super::{DecodeError, Window};
 
 /// How many windows are packed together at most.
-pub(super) const GROUP_SIZE: usize = 8;
+pub(super) const GROUP_SIZE: usize = 16;
 
 /// Higher levels cost more than they gain on so few bytes.
 const LEVEL: i32 = 3;
@@ -252,7 +252,7 @@ mod tests {
         #[test]
         fn a_changed_group_is_an_error_or_a_window(
             windows in prop::collection::vec(sparse(), 1..=GROUP_SIZE),
-            place: prop::sample::Index, value: u8, part in 0..9_u8,
+            place: prop::sample::Index, value: u8, part in 0..20_u8,
         ) {
             let mut group = Group::new().unwrap();
             windows.iter().for_each(|w| group.add(w));
@@ -267,7 +267,7 @@ mod tests {
 
         #[test]
         fn any_heads_are_an_error_or_runs(
-            heads in prop::collection::vec(any::<u8>(), 0..80), part in 0..9_usize,
+            heads in prop::collection::vec(any::<u8>(), 0..80), part in 0..20_usize,
         ) {
             let _ = runs_of(&heads, part);
         }
