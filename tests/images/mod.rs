@@ -4,6 +4,7 @@ mod bad_input;
 mod containers;
 pub mod corpus;
 mod damage;
+mod full_disk;
 mod layers;
 pub mod layout;
 mod local_data;
