@@ -31,11 +31,7 @@ pub(crate) fn run(wire: &Wire, args: &ServeArgs, file: &ServeConfig) -> Result<(
     let config = wire.config();
     let address = args.address.clone().or_else(|| file.address.clone());
     let address = address.unwrap_or_else(|| config.run_root.join("stratafs.sock"));
-    let daemon = wire.daemon(
-        &options(wire, file),
-        file.registry.hosts_dirs.clone(),
-        file.registry.plain_http.clone(),
-    )?;
+    let daemon = wire.daemon(options(wire, file), file)?;
     let listener = match activated()? {
         Some(listener) => listener,
         None => service::listen(&plain_path(&address))?,
@@ -65,6 +61,7 @@ fn options(wire: &Wire, file: &ServeConfig) -> service::Options {
         root: config.root.clone(),
         run_root: config.run_root.clone(),
         containerd: file.containerd.address.clone(),
+        pull_secrets: None,
         metrics: file.metrics,
         prepare_timeout: file.snapshots.prepare_timeout,
         sync_on_commit: file.snapshots.sync_on_commit,

@@ -37,6 +37,7 @@ pub(crate) struct ServeConfig {
     pub(crate) registry: Registry,
     pub(crate) cache: Cache,
     pub(crate) containerd: ContainerdSection,
+    pub(crate) kubelet: Kubelet,
 }
 
 /// How log lines look.
@@ -111,6 +112,13 @@ pub(crate) struct Registry {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ContainerdSection {
     pub(crate) address: PathBuf,
+}
+
+/// `[kubelet]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Kubelet {
+    pub(crate) image_service: bool,
 }
 
 impl Default for ContainerdSection {
@@ -203,7 +211,7 @@ mod tests {
     fn every_key_is_explained() {
         let text = uncommented();
         let keys = "root run_root address log log_format holder snapshots prepare_timeout \
-                    sync_on_commit registry hosts_dirs plain_http trust_index containerd metrics";
+                    sync_on_commit registry hosts_dirs plain_http trust_index containerd metrics kubelet image_service";
         for key in keys.split_whitespace() {
             assert!(text.contains(&format!("\n{key} = ")) || text.contains(&format!("[{key}]")));
         }

@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
 use crate::image::{self, Image, Source};
-use crate::service::{self, Daemon, PullOptions, Pulled, PulledLayer};
+use crate::service::{self, Daemon, PullOptions, PullSecrets, Pulled, PulledLayer};
 use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
 
@@ -23,6 +22,7 @@ use super::config::Config;
 use super::destination::Destination;
 use super::failure::Failure;
 use super::progress::Progress;
+use super::serve_config::ServeConfig;
 
 /// What the verbs are built from, made when it is first needed.
 pub(crate) struct Wire {
@@ -88,20 +88,24 @@ impl Wire {
         Ok(Backend::open(&self.config.root, Arc::new(layers), options)?)
     }
 
-    /// The daemon of the state root; `registry` says where its registries are.
+    /// The daemon of the state root; `file` says where its registries are and who knows secrets.
     pub(crate) fn daemon(
         &self,
-        options: &service::Options,
-        hosts_dirs: Option<Vec<PathBuf>>,
-        plain_http: Vec<String>,
+        mut options: service::Options,
+        file: &ServeConfig,
     ) -> Result<Daemon, Failure> {
         let mut registry = registries(&self.config);
-        registry.plain_http = plain_http;
-        if let Some(dirs) = hosts_dirs {
-            registry.hosts_dirs = dirs;
+        registry.plain_http.clone_from(&file.registry.plain_http);
+        if let Some(dirs) = &file.registry.hosts_dirs {
+            registry.hosts_dirs.clone_from(dirs);
+        }
+        if file.kubelet.image_service {
+            let secrets = Arc::new(PullSecrets::new(registry.credentials));
+            options.pull_secrets = Some(secrets.clone());
+            registry.credentials = secrets;
         }
         let store = self.open_store()?;
-        Ok(Daemon::start(options, store, registry::Client::new(registry))?)
+        Ok(Daemon::start(&options, store, registry::Client::new(registry))?)
     }
 
     /// Where what `text` names is, and its manifest or index.

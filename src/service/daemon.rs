@@ -13,12 +13,14 @@ use super::Error;
 use super::api::diff::diff_server::DiffServer;
 use super::api::health::health_server::HealthServer;
 use super::api::snapshots::snapshots_server::SnapshotsServer;
+use super::containerd;
 use super::counts::Counts;
 use super::diff::DiffService;
 use super::health::HealthService;
 use super::hold;
 use super::images::Images;
 use super::keeper::{Keeper, StartHolder};
+use super::kubelet::{ImageService, PullSecrets};
 use super::layers::{Layers, Parts};
 use super::metrics::Metrics;
 use super::reclaim::{Needed, Reclaim, Reclaimer};
@@ -48,6 +50,9 @@ pub struct Options {
     pub run_root: PathBuf,
     /// The socket of containerd, whose content store has the layers that are applied.
     pub containerd: PathBuf,
+    /// Keeps the secrets that the kubelet's pulls come with, whose image calls are then passed on to
+    /// containerd; `None` where it asks containerd itself.
+    pub pull_secrets: Option<Arc<PullSecrets>>,
     /// Where Prometheus finds metrics.
     pub metrics: Option<SocketAddr>,
     /// How long the Prepare of a remote layer may take before containerd has to unpack it.
@@ -70,6 +75,8 @@ pub struct Daemon {
     reclaim: Reclaim,
     snapshots: SnapshotService,
     diff: DiffService,
+    /// The socket of containerd, and what is kept of the kubelet's calls to it.
+    kubelet: Option<(PathBuf, Arc<PullSecrets>)>,
     metrics: Option<Metrics>,
     counts: Arc<Counts>,
     /// Held as long as this process lives.
@@ -124,6 +131,8 @@ impl Daemon {
         let metrics = |address| Metrics::open(address, counts.clone(), layers.clone());
         let metrics = options.metrics.map(metrics).transpose()?;
         let diff = DiffService { containerd: options.containerd.clone() };
+        let kubelet = options.pull_secrets.clone();
+        let kubelet = kubelet.map(|secrets| (options.containerd.clone(), secrets));
         let snapshots = SnapshotService::new(owned, Arc::new(remote), reclaim.clone());
         Ok(Self {
             layers,
@@ -132,6 +141,7 @@ impl Daemon {
             reclaim,
             snapshots,
             diff,
+            kubelet,
             metrics,
             counts,
             _turn: turn,
@@ -163,10 +173,14 @@ impl Daemon {
             let _ = asked.send(true);
         });
         let snapshots = SnapshotsServer::new(self.snapshots);
+        let kubelet = self.kubelet.map(|(containerd, secrets)| {
+            ImageService::new(containerd::connect_lazily(&containerd), secrets)
+        });
         let server = Server::builder()
             .add_service(snapshots.max_decoding_message_size(MAX_REQUEST))
             .add_service(DiffServer::new(self.diff))
             .add_service(HealthServer::new(HealthService))
+            .add_optional_service(kubelet)
             .serve_with_incoming_shutdown(incoming, asked_to_end(ending.clone()));
         let overdue = async {
             asked_to_end(ending).await;

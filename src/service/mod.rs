@@ -16,6 +16,7 @@
 //! hold        the process that keeps it alive
 //! keeper      sees to it that there is one
 //! rpull       registers an image in containerd without its layers
+//! kubelet     image calls of the kubelet, and the secrets that come with them
 //! containerd  the client for that
 //! reclaim     deletes in the background what nothing needs
 //! ```
@@ -39,6 +40,7 @@ mod hold;
 mod images;
 mod jobs;
 mod keeper;
+mod kubelet;
 mod labels;
 mod layers;
 mod listener;
@@ -54,6 +56,7 @@ pub use daemon::{Daemon, Options, holder_socket};
 pub use error::Error;
 pub use hold::Holder;
 pub use keeper::StartHolder;
+pub use kubelet::PullSecrets;
 pub use listener::listen;
 pub use reclaim::Needed;
 pub use rpull::{PullOptions, Pulled, PulledLayer, rpull};

@@ -27,12 +27,22 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    /// One that wants TLS and a password, or neither.
     pub fn start(tls_and_password: bool) -> Self {
+        Self::with(tls_and_password, tls_and_password)
+    }
+
+    /// One that wants the password `hunter2` of `user`, without TLS.
+    pub fn with_password() -> Self {
+        Self::with(false, true)
+    }
+
+    fn with(tls: bool, password: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let host = format!("127.0.0.1:{port}");
-            write_config(dir.path(), &host, tls_and_password);
+            write_config(dir.path(), &host, tls, password);
             let mut child = Command::new("docker-registry")
                 .arg("serve")
                 .arg(dir.path().join("config.yml"))
@@ -76,23 +86,25 @@ impl Drop for Distribution {
     }
 }
 
-fn write_config(dir: &Path, host: &str, tls_and_password: bool) {
+fn write_config(dir: &Path, host: &str, tls: bool, password: bool) {
     let mut text = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {0}/data}}\n\
          http:\n  addr: {host}\n",
         dir.display()
     );
-    if tls_and_password {
+    if tls {
         let certs = dir.join("certs");
         if !certs.exists() {
             make_certificates(&certs);
         }
-        fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
         text += &format!(
-            "  tls: {{certificate: {0}/certs/server.crt, key: {0}/certs/server.key}}\n\
-             auth:\n  htpasswd: {{realm: test, path: {0}/htpasswd}}\n",
+            "  tls: {{certificate: {0}/certs/server.crt, key: {0}/certs/server.key}}\n",
             dir.display()
         );
+    }
+    if password {
+        fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
+        text += &format!("auth:\n  htpasswd: {{realm: test, path: {}/htpasswd}}\n", dir.display());
     }
     fs::write(dir.join("config.yml"), text).unwrap();
 }

@@ -162,13 +162,19 @@ struct ListImagesResponse {
     images: Vec<Name>,
 }
 
-/// The runtime behind a socket.
-pub struct Cri {
+#[derive(Clone, PartialEq, Message)]
+struct HealthCheckResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// Calls what is behind a socket.
+pub struct Client {
     runtime: Runtime,
     channel: Channel,
 }
 
-impl Cri {
+impl Client {
     pub fn connect(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let socket = socket.to_owned();
@@ -181,18 +187,25 @@ impl Cri {
         Self { runtime, channel }
     }
 
-    fn call<A, B>(&self, path: &'static str, message: A) -> Result<B, Status>
+    pub fn call<A, B>(&self, path: &'static str, message: A) -> Result<B, Status>
     where
         A: Message + Send + Sync + 'static,
         B: Message + Default + Send + Sync + 'static,
     {
         let mut client = Grpc::new(self.channel.clone());
         self.runtime.block_on(async {
-            client.ready().await.unwrap();
+            client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
             let codec = tonic_prost::ProstCodec::<A, B>::default();
             let path = PathAndQuery::from_static(path);
             Ok(client.unary(tonic::Request::new(message), path, codec).await?.into_inner())
         })
+    }
+
+    /// gRPC's health service.
+    pub fn is_healthy(&self) -> bool {
+        let answer: Result<HealthCheckResponse, _> =
+            self.call("/grpc.health.v1.Health/Check", Nothing {});
+        answer.unwrap().status == 1
     }
 
     /// Pulls as the kubelet does, with the secret of a pod if there is one.

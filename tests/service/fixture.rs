@@ -66,16 +66,21 @@ address = {containerd:?}
         command
     }
 
-    /// Starts it and returns when it answers.
-    pub fn start(&mut self) {
+    /// The daemon, as it is started.
+    pub fn serving(&self) -> Command {
         let config = self.path().join("stratafs.toml");
         fs::write(&config, &self.config).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let _ = fs::remove_file(self.socket());
         let mut command = self.command(&["serve", "--address"]);
         command.arg(self.socket()).arg("--config").arg(config);
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.child = Some(child);
+        command.stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// Starts it and returns when it answers.
+    pub fn start(&mut self) {
+        self.child = Some(self.serving().spawn().unwrap());
         let (socket, child) = (self.socket(), self.child.as_mut().unwrap());
         wait_until("the daemon answers", || {
             let ended = child.try_wait().unwrap();
@@ -158,10 +163,19 @@ pub fn push(registry: &Distribution, name: &str, tag: &str) -> String {
     reference
 }
 
-/// Copies an image as it is, also into a registry that wants `user` and `hunter2`.
+/// Copies an image as it is.
 pub fn copy(from: &str, to: &str) {
+    skopeo_copy(&[from, to]);
+}
+
+/// Copies an image as it is into a registry that wants a password.
+pub fn copy_as(from: &str, to: &str) {
+    skopeo_copy(&["--dest-creds", "user:hunter2", from, to]);
+}
+
+fn skopeo_copy(args: &[&str]) {
     let mut skopeo = Command::new("skopeo");
-    skopeo.args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false", from, to]);
+    skopeo.args(["copy", "-q", "--preserve-digests", "--dest-tls-verify=false"]).args(args);
     corpus::run(&mut skopeo);
 }
 

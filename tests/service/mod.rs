@@ -8,6 +8,7 @@ mod containers;
 mod cri;
 mod fixture;
 mod kills;
+mod manager;
 mod pods;
 mod releases;
 mod restarts;

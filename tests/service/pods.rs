@@ -5,8 +5,8 @@ use std::fs;
 use rstest::rstest;
 
 use super::containerd::{Containerd, Release};
-use super::cri::Cri;
-use super::fixture::{Daemon, push, push_pause};
+use super::cri::Client;
+use super::fixture::{Daemon, copy_as, push, push_pause};
 use crate::images::corpus;
 use crate::registry::distribution::Distribution;
 use crate::watchdog::wait_until;
@@ -25,7 +25,7 @@ fn a_pod_runs_from_layers_that_are_not_unpacked(#[case] release: Release) {
     let registry = Distribution::start(false);
     let (sandbox, reference) = (push_pause(&registry), push(&registry, "server", "latest"));
     let containerd = Containerd::of(release, Some(&sandbox));
-    let cri = Cri::connect(&containerd.address());
+    let cri = Client::connect(&containerd.address());
     cri.pull(&reference, None).unwrap();
     let (pod, container) = cri.start(&reference, &["sleep", "600"]);
     assert!(cri.exec(&container, "cat /etc/os-release").contains("Debian"));
@@ -64,7 +64,7 @@ fn layers_that_are_not_lazy_are_unpacked_by_the_diff_service(#[case] release: Re
     // Nothing is ready in no time.
     let daemon = Daemon::configured("log = \"debug\"\n[snapshots]\nprepare_timeout = \"1ms\"\n");
     let containerd = Containerd::with(daemon, release, Some(&sandbox));
-    let cri = Cri::connect(&containerd.address());
+    let cri = Client::connect(&containerd.address());
     cri.pull(&reference, None).unwrap();
     let (pod, container) = cri.start(&reference, &["sleep", "600"]);
     assert!(cri.exec(&container, "cat /etc/os-release").contains("Debian"));
@@ -73,4 +73,32 @@ fn layers_that_are_not_lazy_are_unpacked_by_the_diff_service(#[case] release: Re
     let applied = log.lines().filter(|line| line.contains("applied a layer")).count();
     assert!(applied >= 4, "{applied} layers were applied here: {log}");
     cri.remove(&pod);
+}
+
+/// A pod's secret for the registry reaches the plugin where the kubelet asks it for images.
+#[test]
+fn a_private_image_is_read_with_the_secret_of_its_pod() {
+    let (open, private) = (Distribution::start(false), Distribution::with_password());
+    let sandbox = push_pause(&open);
+    let reference = format!("{}/server:v1", private.host());
+    copy_as(&corpus::image("server", "latest"), &format!("docker://{reference}"));
+    let daemon = Daemon::configured("log = \"debug\"\n[kubelet]\nimage_service = true\n");
+    let containerd = Containerd::with(daemon, Release::Installed, Some(&sandbox));
+    let (runtime, images) =
+        (Client::connect(&containerd.address()), Client::connect(&containerd.daemon.socket()));
+    for secret in [None, Some(("user", "wrong"))] {
+        let error = images.pull(&reference, secret).unwrap_err();
+        assert!(!error.message().contains("wrong"), "{error}");
+    }
+    images.pull(&reference, Some(("user", "hunter2"))).unwrap();
+    // One that opens nothing does not take the place of one that does.
+    images.pull(&reference, Some(("user", "wrong"))).unwrap_err();
+    let (pod, container) = runtime.start(&reference, &["sleep", "600"]);
+    assert!(runtime.exec(&container, "find /usr -type f -exec cat {} + | wc -c").len() > 7);
+    assert_eq!(blobs(&containerd), 4, "a layer was downloaded");
+    assert_eq!(images.image_folder(), runtime.image_folder(), "other calls get through");
+    assert_eq!(images.images(), runtime.images());
+    let log = containerd.daemon.log();
+    assert!(!log.contains("not lazy") && !log.contains("hunter2"), "{log}");
+    runtime.remove(&pod);
 }

@@ -7,7 +7,7 @@ mod unpack;
 pub(super) use blobs::unused_reference;
 pub(super) use unpack::Asked;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -27,6 +27,21 @@ const LEASE: &str = "containerd-lease";
 /// The largest message that is taken: as containerd sends them.
 const MAX_MESSAGE: usize = 16 << 20;
 
+/// The address is not used, but a name is sent.
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://localhost")
+}
+
+async fn dial(socket: PathBuf) -> std::io::Result<TokioIo<UnixStream>> {
+    UnixStream::connect(socket).await.map(TokioIo::new)
+}
+
+/// A connection to the socket `path` that is made when it is used, and again when it is lost.
+pub(super) fn connect_lazily(path: &Path) -> Channel {
+    let socket = path.to_owned();
+    endpoint().connect_with_connector_lazy(tower::service_fn(move |_| dial(socket.clone())))
+}
+
 /// Calls containerd. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Containerd {
@@ -43,12 +58,8 @@ impl Containerd {
     /// [`Error::Unreachable`], [`Error::Header`].
     pub(super) async fn connect(path: &Path, namespace: &str) -> Result<Self, Error> {
         let socket = path.to_owned();
-        let dial = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        // The address is not used, but a name is sent.
-        let endpoint = Endpoint::from_static("http://localhost");
+        let endpoint = endpoint();
+        let dial = tower::service_fn(move |_| dial(socket.clone()));
         let channel = endpoint.connect_with_connector(dial).await;
         let unreachable = |e: tonic::transport::Error| Error::Unreachable {
             path: path.to_owned(),
