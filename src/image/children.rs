@@ -14,10 +14,7 @@ pub fn children(
     descriptor: &Descriptor,
 ) -> Result<Vec<Descriptor>, Error> {
     match classify(&descriptor.media_type) {
-        Class::Manifest => {
-            let manifest = Manifest::parse(descriptor, provider.read(descriptor)?)?;
-            Ok(std::iter::once(manifest.config).chain(manifest.layers).collect())
-        }
+        Class::Manifest => Ok(Manifest::parse(descriptor, provider.read(descriptor)?)?.children()),
         Class::Index => Ok(Index::parse(descriptor, provider.read(descriptor)?)?.manifests),
         Class::Config | Class::Layer | Class::Attestation | Class::Checkpoint => Ok(Vec::new()),
         Class::Schema1 => Err(Error::Schema1 { digest: descriptor.digest.clone() }),

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use crate::content::{Descriptor, Platform, null_is_default};
 use crate::digest::DiffId;
 
-use super::manifest::parse_object;
+use super::document::parse_object;
 use super::{Error, normalize};
 
 /// The configuration of an image (OCI image specification, `config.md`).

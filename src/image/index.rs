@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::content::{Descriptor, null_is_default};
 
 use super::Error;
-use super::manifest::{check_type, parse_object};
+use super::document::{check_number, check_type, parse_object};
 
 /// The most entries of an image index.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -40,12 +40,8 @@ impl Index {
     /// [`MAX_ENTRIES`].
     pub fn parse(descriptor: &Descriptor, raw: Vec<u8>) -> Result<Self, Error> {
         check_type(descriptor, &raw)?;
-        let mut index: Self = parse_object("image index", descriptor, &raw)?;
-        if index.manifests.len() > MAX_ENTRIES {
-            let (digest, limit) = (descriptor.digest.clone(), MAX_ENTRIES);
-            return Err(Error::TooMany { digest, what: "entries", limit });
-        }
-        index.raw = raw;
-        Ok(index)
+        let index: Self = parse_object("image index", descriptor, &raw)?;
+        check_number(descriptor, &index.manifests, "entries", MAX_ENTRIES)?;
+        Ok(Self { raw, ..index })
     }
 }

@@ -14,11 +14,13 @@ mod children;
 mod config;
 mod copy;
 mod dispatch;
+mod document;
 mod error;
 #[cfg(test)]
 mod fixture;
 mod handler;
 mod index;
+mod labels;
 mod manifest;
 mod map;
 pub mod media_type;
@@ -28,6 +30,7 @@ mod referrers;
 mod resolve;
 mod source;
 mod walk;
+mod way;
 
 pub use append::{Added, append_config, append_manifest};
 pub use children::{children, children_handler, filter_platforms, limit_manifests};
@@ -37,14 +40,16 @@ pub use dispatch::dispatch;
 pub use error::Error;
 pub use handler::{Cancel, Handler, Step, handlers};
 pub use index::{Index, MAX_ENTRIES};
+pub use labels::child_labels;
 pub use manifest::Manifest;
 pub use map::Graph;
 pub use open::{Opened, open, open_remembering};
 pub use platform::{Matcher, ParsePlatformError, host_platform, normalize, parse_platform};
 pub use referrers::referrers;
-pub use resolve::{Image, Layer, MAX_INDEX_DEPTH, MAX_LAYERS, resolve};
+pub use resolve::{Image, Layer, MAX_LAYERS, resolve};
 pub use source::{ParseSourceError, Selector, Source};
 pub use walk::{MAX_DEPTH, MAX_NODES, walk, walk_not_empty};
+pub use way::way_to;
 
 #[cfg(test)]
 mod graph_tests;

@@ -6,11 +6,10 @@ use crate::content::{
     self, Descriptor, DockerArchive, DockerImage, Documents, Layout, OciArchive, Provider,
     REF_NAME, Recalled, Remembered,
 };
-use crate::digest::Digest;
 use crate::error::{Classify, Kind};
 
 use super::media_type::{Class, classify};
-use super::{Error, Index, MAX_INDEX_DEPTH, Selector, Source};
+use super::{Error, Selector, Source, way_to};
 
 /// The annotation that holds the whole name of an image in layouts that containerd writes.
 const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -123,7 +122,7 @@ fn pick(
     select: &Selector,
 ) -> Result<Descriptor, Error> {
     if let Selector::Digest(digest) = select {
-        return match find(store, roots, digest, MAX_INDEX_DEPTH)? {
+        return match way_to(store, roots, digest)?.and_then(|mut way| way.pop()) {
             Some(found) => Ok(found),
             None => Err(no_such(store.name(), digest, &offers(roots))),
         };
@@ -233,28 +232,6 @@ fn offers(roots: &[Descriptor]) -> Vec<String> {
             None => format!("@{}", d.digest),
         })
         .collect()
-}
-
-/// The descriptor of `digest` among `roots` or in their indexes.
-fn find(
-    store: &dyn Provider,
-    roots: &[Descriptor],
-    digest: &Digest,
-    depth: usize,
-) -> Result<Option<Descriptor>, Error> {
-    if let Some(found) = roots.iter().find(|d| d.digest == *digest) {
-        return Ok(Some(found.clone()));
-    }
-    if depth == 0 {
-        return Ok(None);
-    }
-    for root in roots.iter().filter(|d| classify(&d.media_type) == Class::Index) {
-        let index = Index::parse(root, store.read(root)?)?;
-        if let Some(found) = find(store, &index.manifests, digest, depth - 1)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }
 
 fn no_such(store: &str, wanted: impl ToString, offered: &[String]) -> Error {

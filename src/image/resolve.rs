@@ -1,13 +1,16 @@
+use parking_lot::Mutex;
+
 use crate::content::{Descriptor, Platform, Provider};
 use crate::digest::{ChainId, DiffId, chain_ids};
 
 use super::media_type::{self as mt, Class, classify, is_encrypted};
-use super::{Config, Error, Index, Manifest, Matcher};
+use super::{
+    Cancel, Config, Error, Handler, Manifest, Matcher, Step, children, filter_platforms,
+    limit_manifests, walk,
+};
 
 /// The most layers of an image. Docker allows 127; squashing tools and tests go beyond.
 pub const MAX_LAYERS: usize = 4096;
-/// How deep image indexes may lie in image indexes.
-pub const MAX_INDEX_DEPTH: usize = 8;
 /// The most documents that are read to find the image of one platform.
 const MAX_DOCUMENTS: usize = 512;
 
@@ -32,9 +35,7 @@ impl Image {
     pub fn chain_id(&self) -> Option<&ChainId> {
         self.layers.last().map(|layer| &layer.chain_id)
     }
-}
 
-impl Image {
     /// The same image without the layers above those of `chain_id`; `None` where it is no chain of
     /// this image.
     pub fn prefix(&self, chain_id: &ChainId) -> Option<Self> {
@@ -73,38 +74,66 @@ pub fn resolve(
     platform: Option<&Platform>,
 ) -> Result<Image, Error> {
     let matcher = platform.map_or_else(Matcher::host, Matcher::new);
-    let mut search =
-        Search { provider, matcher, root, documents: 0, offered: Vec::new(), anything: false };
-    search.anything = platform.is_none() && classify(&root.media_type) == Class::Manifest;
-    let found = search.descend(root, 0)?;
-    found.ok_or_else(|| Error::NoPlatform {
-        digest: root.digest.clone(),
-        wanted: search.matcher.wanted().to_string(),
-        offered: search.offered,
+    let search = Search {
+        provider,
+        matcher: &matcher,
+        root,
+        anything: platform.is_none() && classify(&root.media_type) == Class::Manifest,
+        state: Mutex::default(),
+    };
+    let entries = |at: &Descriptor, _: &Cancel| search.entries(at);
+    // Those that fit best come first, and those that do not say last.
+    let fitting = filter_platforms(entries, matcher.clone());
+    let fitting = limit_manifests(fitting, matcher.clone(), 0);
+    let visit = |at: &Descriptor, cancel: &Cancel| search.visit(at, &fitting, cancel);
+    walk(&visit, std::slice::from_ref(root), &Cancel::new())?;
+    let State { found, offered, .. } = std::mem::take(&mut *search.state.lock());
+    found.ok_or_else(|| {
+        let wanted = matcher.wanted().to_string();
+        Error::NoPlatform { digest: root.digest.clone(), wanted, offered }
     })
 }
 
 /// The search for one image below a root.
 struct Search<'a> {
     provider: &'a dyn Provider,
-    matcher: Matcher,
+    matcher: &'a Matcher,
     root: &'a Descriptor,
+    /// Whether any platform is right.
+    anything: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    found: Option<Image>,
     documents: usize,
     /// The platforms that were seen and do not fit.
     offered: Vec<String>,
-    /// Whether any platform is right.
-    anything: bool,
 }
 
 impl Search<'_> {
-    fn descend(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
+    /// Goes down where an index is, and looks at a manifest; once an image is found, at nothing.
+    fn visit(
+        &self,
+        at: &Descriptor,
+        fitting: &dyn Handler,
+        cancel: &Cancel,
+    ) -> Result<Step, Error> {
+        if self.state.lock().found.is_some() {
+            return Ok(Step::Skip);
+        }
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "only two classes lead to an image; schema 1 is told apart when parsed"
         )]
         match classify(&at.media_type) {
-            Class::Manifest => self.manifest(at, depth),
-            Class::Index => self.index(at, depth),
+            Class::Manifest => {
+                let found = self.manifest(at)?;
+                self.state.lock().found = found;
+                Ok(Step::Skip)
+            }
+            Class::Index => fitting.handle(at, cancel),
             Class::Schema1 => Err(Error::Schema1 { digest: at.digest.clone() }),
             _ => {
                 let reason = format!("its media type is {}", at.media_type);
@@ -113,58 +142,44 @@ impl Search<'_> {
         }
     }
 
-    fn read(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        self.documents += 1;
-        if self.documents > MAX_DOCUMENTS {
+    /// One more document is read.
+    fn count(&self) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        state.documents += 1;
+        if state.documents > MAX_DOCUMENTS {
             let digest = self.root.digest.clone();
             return Err(Error::TooMany { digest, what: "documents", limit: MAX_DOCUMENTS });
         }
-        Ok(self.provider.read(descriptor)?)
+        Ok(())
     }
 
-    fn index(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
-        if depth == MAX_INDEX_DEPTH {
-            let (digest, what) = (self.root.digest.clone(), "indexes in indexes");
-            return Err(Error::TooMany { digest, what, limit: MAX_INDEX_DEPTH });
-        }
-        let raw = self.read(at)?;
-        let index = Index::parse(at, raw)?;
-        let mut fits: Vec<(usize, &Descriptor)> = Vec::new();
-        for entry in index.manifests.iter().filter(|entry| may_be_image(entry)) {
-            match &entry.platform {
-                // What does not say is tried last.
-                None => fits.push((usize::MAX, entry)),
-                Some(p) => match self.matcher.rank(p) {
-                    Some(rank) => fits.push((rank, entry)),
-                    None => self.offered.push(p.to_string()),
-                },
-            }
-        }
-        fits.sort_by_key(|(rank, _)| *rank);
-        for (_, entry) in fits {
-            if let Some(image) = self.descend(entry, depth + 1)? {
-                return Ok(Some(image));
-            }
-        }
-        Ok(None)
+    /// What of an index may be the image, for whatever platform.
+    fn entries(&self, at: &Descriptor) -> Result<Step, Error> {
+        self.count()?;
+        let mut entries = children(self.provider, at)?;
+        entries.retain(may_be_image);
+        let platforms = entries.iter().filter_map(|entry| entry.platform.as_ref());
+        let others = platforms.filter(|p| self.matcher.rank(p).is_none()).map(ToString::to_string);
+        self.state.lock().offered.extend(others);
+        Ok(Step::Children(entries))
     }
 
-    fn manifest(&mut self, at: &Descriptor, depth: usize) -> Result<Option<Image>, Error> {
-        let raw = self.read(at)?;
-        let manifest = Manifest::parse(at, raw)?;
+    fn manifest(&self, at: &Descriptor) -> Result<Option<Image>, Error> {
+        self.count()?;
+        let manifest = Manifest::parse(at, self.provider.read(at)?)?;
         if let Some(reason) = artifact(&manifest) {
-            if depth > 0 && at.platform.is_none() {
+            if at.digest != self.root.digest && at.platform.is_none() {
                 return Ok(None);
             }
             return Err(Error::NotAnImage { digest: at.digest.clone(), reason });
         }
-        let raw = self.read(&manifest.config)?;
-        let config = Config::parse(&manifest.config, raw)?;
-        if at.platform.is_none()
-            && !self.anything
-            && self.matcher.rank(&config.platform()).is_none()
-        {
-            self.offered.push(config.platform().to_string());
+        self.count()?;
+        let config = Config::parse(&manifest.config, self.provider.read(&manifest.config)?)?;
+        let fits = self.anything
+            || at.platform.is_some()
+            || self.matcher.rank(&config.platform()).is_some();
+        if !fits {
+            self.state.lock().offered.push(config.platform().to_string());
             return Ok(None);
         }
         assemble(at, manifest, config).map(Some)

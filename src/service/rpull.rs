@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Error;
-use super::containerd::{Asked, Containerd, unused_reference};
+use super::containerd::{Asked, Containerd, ContentStore};
 use super::labels;
 use crate::content::registry::{Client, Reference};
-use crate::content::{self, Descriptor, Platform, Provider};
+use crate::content::{Descriptor, Platform, Provider};
 use crate::error::{Classify as _, Kind};
-use crate::image::{self, Image, Index, Layer, MAX_INDEX_DEPTH};
-use crate::io::{Cursor, ReadAt};
+use crate::image::{self, Cancel, Handler as _, Image, Layer, child_labels, way_to};
 use crate::snapshot::{LABEL_REF, Labels};
 
 /// How long containerd keeps what was registered while the image is not complete.
@@ -114,9 +113,12 @@ fn find(
     if image.layers.is_empty() {
         return Err(Error::NoLayers { reference: reference.to_string() });
     }
-    let mut documents = Vec::new();
-    path(&repository, &root, &image.descriptor, MAX_INDEX_DEPTH, &mut documents)?;
-    documents.push((image.descriptor.clone(), image.manifest.raw.clone()));
+    let way = way_to(&repository, std::slice::from_ref(&root), &image.descriptor.digest)?;
+    let read = |document: Descriptor| -> Result<_, Error> {
+        let data = repository.read(&document)?;
+        Ok((document, data))
+    };
+    let documents = way.unwrap_or_default().into_iter().map(read).collect::<Result<_, _>>()?;
     let name = match reference.tag() {
         Some("latest") if !reference.to_string().ends_with(":latest") => {
             format!("{reference}:latest")
@@ -124,33 +126,6 @@ fn find(
         _ => reference.to_string(),
     };
     Ok(Wanted { reference, name, provider: Arc::new(repository), documents, image })
-}
-
-/// The indexes between `root` and `manifest`; says whether there is a way.
-fn path(
-    provider: &dyn Provider,
-    root: &Descriptor,
-    manifest: &Descriptor,
-    depth: usize,
-    documents: &mut Vec<(Descriptor, Vec<u8>)>,
-) -> Result<bool, Error> {
-    if root.digest == manifest.digest {
-        return Ok(true);
-    }
-    if depth == 0
-        || image::media_type::classify(&root.media_type) != image::media_type::Class::Index
-    {
-        return Ok(false);
-    }
-    let index = Index::parse(root, provider.read(root)?)?;
-    documents.push((root.clone(), index.raw.clone()));
-    for entry in &index.manifests {
-        if path(provider, entry, manifest, depth - 1, documents)? {
-            return Ok(true);
-        }
-    }
-    documents.pop();
-    Ok(false)
 }
 
 async fn register(
@@ -162,14 +137,11 @@ async fn register(
     let source = source_label(&wanted.reference);
     for (place, (descriptor, data)) in wanted.documents.iter().enumerate() {
         let mut labels = Labels::from([source.clone()]);
-        match wanted.documents.get(place + 1) {
-            Some((next, _)) => {
-                let entry =
-                    ("containerd.io/gc.ref.content.m.0".to_owned(), next.digest.to_string());
-                labels.extend([entry]);
-            }
-            None => labels.extend(children(&wanted.image)),
-        }
+        // Of an index, what is not for this platform is not there and not waited for.
+        labels.extend(match wanted.documents.get(place + 1) {
+            Some((next, _)) => child_labels(std::slice::from_ref(next)),
+            None => child_labels(&wanted.image.manifest.children()),
+        });
         client.write(descriptor, data, &labels).await?;
     }
     let config = &wanted.image.manifest.config;
@@ -191,17 +163,6 @@ async fn register(
 fn source_label(reference: &Reference) -> (String, String) {
     let label = format!("containerd.io/distribution.source.{}", reference.host());
     (label, reference.repository().to_owned())
-}
-
-/// What a manifest needs, in the words of containerd's garbage collector.
-fn children(image: &Image) -> Labels {
-    let config = "containerd.io/gc.ref.content.config".to_owned();
-    let mut labels = Labels::from([(config, image.manifest.config.digest.to_string())]);
-    for (place, layer) in image.layers.iter().enumerate() {
-        let label = format!("containerd.io/gc.ref.content.l.{place}");
-        labels.insert(label, layer.descriptor.digest.to_string());
-    }
-    labels
 }
 
 /// The configuration keeps the snapshots: the top one needs those below it, but while it is not
@@ -295,17 +256,15 @@ async fn unpack(
 ) -> Result<(), Error> {
     let digest = &layer.descriptor.digest;
     let (provider, descriptor) = (wanted.provider.clone(), layer.descriptor.clone());
-    let mut writer = client.writer(&unused_reference("layer"));
+    let labels = Labels::from([source_label(&wanted.reference)]);
+    let runtime = tokio::runtime::Handle::current();
+    let store = ContentStore::new(client.clone(), labels, runtime);
     let copied = tokio::task::spawn_blocking(move || {
-        let blob: Arc<dyn ReadAt> = provider.open_sequential(&descriptor)?;
-        let copied = std::io::copy(&mut Cursor::new(blob), &mut writer);
-        copied.map_err(|e| Error::from(content::Error::io(descriptor.digest)(e)))?;
-        Ok(writer)
+        let fetch = image::fetch_handler(&*provider, &store, &|_, _| {});
+        fetch.handle(&descriptor, &Cancel::new()).map(drop).map_err(Error::from)
     });
     let panicked = |_| Err(Error::Panicked { what: "downloading a layer" });
-    let writer = copied.await.unwrap_or_else(panicked)?;
-    let labels = Labels::from([source_label(&wanted.reference)]);
-    writer.commit(digest, layer.descriptor.size, &labels).await?;
+    copied.await.unwrap_or_else(panicked)?;
     let found = client.apply(&layer.descriptor, mounts).await?;
     if found == layer.diff_id.to_string() {
         return Ok(());

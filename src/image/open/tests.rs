@@ -1,6 +1,7 @@
 use super::super::fixture::Fixture;
 use super::*;
 use crate::content::registry::{Anonymous, Config};
+use crate::digest::Digest;
 use crate::image::resolve;
 
 fn client() -> Client {

@@ -4,7 +4,7 @@ use super::super::fixture::{Fixture, on};
 use super::*;
 use crate::digest::Digest;
 use crate::error::{Classify, Kind};
-use crate::image::parse_platform;
+use crate::image::{Index, MAX_DEPTH, parse_platform};
 
 fn pick(f: &Fixture, root: &Descriptor, platform: &str) -> Result<Image, Error> {
     resolve(&f.layout, root, Some(&parse_platform(platform).unwrap()))
@@ -66,7 +66,7 @@ fn indexes_may_lie_in_indexes_but_not_without_end() {
     let f = Fixture::new();
     let image = f.image("linux/amd64", &["x"]);
     let mut root = image.clone();
-    for _ in 0..MAX_INDEX_DEPTH {
+    for _ in 0..MAX_DEPTH {
         root = f.index(&[root]);
     }
     assert_eq!(pick(&f, &root, "linux/amd64").unwrap().descriptor.digest, image.digest);
@@ -75,14 +75,23 @@ fn indexes_may_lie_in_indexes_but_not_without_end() {
 }
 
 #[test]
-fn a_wide_nest_of_indexes_ends_at_the_bound() {
+fn what_is_named_many_times_is_looked_at_once() {
     let f = Fixture::new();
     let mut root = f.image("linux/arm64", &["x"]);
-    for _ in 0..MAX_INDEX_DEPTH {
+    for _ in 0..MAX_DEPTH {
         root = f.index(&vec![root; 40]);
     }
     let error = pick(&f, &root, "linux/amd64").unwrap_err();
-    assert!(matches!(error, Error::TooMany { .. }), "{error}");
+    assert!(matches!(&error, Error::NoPlatform { offered, .. } if offered.len() == 1), "{error}");
+}
+
+#[test]
+fn the_search_among_many_images_ends_at_the_bound() {
+    let f = Fixture::new();
+    let image = |i: usize| f.image("linux/arm64", &[&i.to_string()]);
+    let root = f.index(&(0..MAX_DOCUMENTS / 2).map(image).collect::<Vec<_>>());
+    let error = pick(&f, &root, "linux/amd64").unwrap_err();
+    assert!(matches!(error, Error::TooMany { what: "documents", .. }), "{error}");
 }
 
 #[test]

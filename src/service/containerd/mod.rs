@@ -2,9 +2,11 @@
 
 mod blobs;
 mod records;
+mod store;
 mod unpack;
 
 pub(super) use blobs::unused_reference;
+pub(super) use store::ContentStore;
 pub(super) use unpack::Asked;
 
 use std::path::{Path, PathBuf};
