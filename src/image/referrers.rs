@@ -54,3 +54,44 @@ fn among(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::Fixture;
+    use super::super::media_type as mt;
+    use super::*;
+    use crate::content::registry::Config;
+
+    #[test]
+    fn what_has_an_image_as_its_subject_refers_to_it() {
+        let f = Fixture::new();
+        let [image, other] = ["a", "b"].map(|layer| f.image("linux/amd64", &[layer]));
+        let about = |subject: &Descriptor, media_type: &str| {
+            let config = f.put(mt::OCI_EMPTY, &json!({}));
+            let document = if media_type == mt::OCI_INDEX {
+                json!({"manifests": [], "subject": subject})
+            } else {
+                json!({"config": config, "layers": [], "subject": subject})
+            };
+            f.put(media_type, &document)
+        };
+        let [manifest, index] = [mt::OCI_MANIFEST, mt::OCI_INDEX].map(|t| about(&image, t));
+        let of_other = about(&other, mt::OCI_MANIFEST);
+        for root in [&image, &manifest, &of_other, &index, &f.blob("text/plain", "x")] {
+            f.layout.set_root(root, None).unwrap();
+        }
+        f.layout.set_root(&manifest, Some("named")).unwrap();
+        let client = Client::new(Config::new(std::env::temp_dir()));
+        let source: Source = format!("oci:{}", f.layout.path().display()).parse().unwrap();
+        let found = |digest: &Digest| {
+            let found = referrers(&source, &client, digest).unwrap();
+            found.into_iter().map(|d| d.digest).collect::<Vec<_>>()
+        };
+        // Once each, though one of them has two names.
+        assert_eq!(found(&image.digest), [manifest.digest.clone(), index.digest]);
+        assert_eq!(found(&other.digest), [of_other.digest]);
+        assert!(found(&manifest.digest).is_empty());
+    }
+}

@@ -5,6 +5,7 @@ mod containers;
 pub mod corpus;
 mod damage;
 mod full_disk;
+mod graph;
 mod layers;
 pub mod layout;
 mod local_data;

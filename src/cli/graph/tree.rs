@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::content::Descriptor;
+use crate::digest::Digest;
+use crate::image::Graph;
 use crate::image::media_type::{Class, classify};
-use crate::image::{Graph, MAX_DEPTH};
 
 use crate::cli::args::ImageArgs;
 use crate::cli::failure::Failure;
@@ -26,6 +27,9 @@ struct Node {
     annotations: BTreeMap<String, String>,
     /// It is named, but the store does not have it.
     missing: bool,
+    /// What is below it is shown where it came first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
     children: Vec<Node>,
     /// What says that it is about this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -36,8 +40,8 @@ struct Node {
 pub(super) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Failure> {
     let (provider, root) = wire.open(&args.image)?;
     let graph = Graph::of(&*provider, &root)?;
-    let referrers = |d: &Descriptor| wire.referrers(&args.image, &d.digest);
-    let node = node(&graph, &root, 0, &referrers)?;
+    let mut drawn = Drawn { wire, image: &args.image, graph: &graph, seen: HashSet::new() };
+    let node = drawn.node(&root)?;
     out.show(&node, |node| {
         let mut text = String::new();
         draw(node, "", "", "", &mut text);
@@ -45,29 +49,40 @@ pub(super) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
     })
 }
 
-fn node(
-    graph: &Graph,
-    at: &Descriptor,
-    depth: usize,
-    referrers: &dyn Fn(&Descriptor) -> Result<Vec<Descriptor>, Failure>,
-) -> Result<Node, Failure> {
-    let class = classify(&at.media_type);
-    // The walk has seen to it that there is nothing deeper.
-    let below = if depth > MAX_DEPTH { &[] } else { graph.children(at) };
-    let children = below.iter().map(|child| node(graph, child, depth + 1, referrers));
-    let children = children.collect::<Result<_, _>>()?;
-    let about = match class {
-        Class::Manifest | Class::Index => referrers(at)?,
-        Class::Config
-        | Class::Layer
-        | Class::Attestation
-        | Class::Checkpoint
-        | Class::Schema1
-        | Class::Unknown => Vec::new(),
-    };
-    let empty = Graph::default();
-    let leaf = |d: &Descriptor| node(&empty, d, depth + 1, &|_| Ok(Vec::new()));
-    Ok(Node {
+/// A graph as it becomes a tree. What several documents name is shown in full the first time only:
+/// the whole of a graph may be without end in practice.
+struct Drawn<'a> {
+    wire: &'a Wire,
+    image: &'a str,
+    graph: &'a Graph,
+    seen: HashSet<Digest>,
+}
+
+impl Drawn<'_> {
+    fn node(&mut self, at: &Descriptor) -> Result<Node, Failure> {
+        let class = classify(&at.media_type);
+        let is_document = matches!(class, Class::Manifest | Class::Index);
+        let mut node = leaf(at, class);
+        node.missing = self.graph.is_missing(&at.digest);
+        node.repeated = !self.seen.insert(at.digest.clone()) && is_document;
+        if node.repeated || !is_document {
+            return Ok(node);
+        }
+        let graph = self.graph;
+        for child in graph.children(at) {
+            node.children.push(self.node(child)?);
+        }
+        for referrer in self.wire.referrers(self.image, &at.digest)? {
+            let class = classify(&referrer.media_type);
+            node.referrers.push(leaf(&referrer, class));
+        }
+        Ok(node)
+    }
+}
+
+/// A node with nothing below it.
+fn leaf(at: &Descriptor, class: Class) -> Node {
+    Node {
         kind: kind(class),
         media_type: at.media_type.clone(),
         digest: at.digest.to_string(),
@@ -75,10 +90,11 @@ fn node(
         platform: at.platform.as_ref().map(ToString::to_string),
         artifact_type: at.artifact_type.clone(),
         annotations: at.annotations.clone(),
-        missing: graph.is_missing(&at.digest),
-        children,
-        referrers: about.iter().map(leaf).collect::<Result<_, _>>()?,
-    })
+        missing: false,
+        repeated: false,
+        children: Vec::new(),
+        referrers: Vec::new(),
+    }
 }
 
 fn kind(class: Class) -> &'static str {
@@ -105,6 +121,9 @@ fn draw(node: &Node, role: &str, first: &str, indent: &str, text: &mut String) {
     }
     if node.missing {
         line.push_str("  (not in the store)");
+    }
+    if node.repeated {
+        line.push_str("  (as above)");
     }
     let _infallible = writeln!(text, "{first}{line}");
     let children = node.children.iter().map(|child| ("", child));

@@ -5,6 +5,7 @@ use crate::archive::FileType;
 use crate::digest::{ChainId, Digest};
 
 mod blob;
+mod differences;
 mod properties;
 mod virtual_root;
 
