@@ -82,6 +82,6 @@ replays! {
     tar toc tree erofs layer_index span_table start_trace
     estargz zstd_chunked soci bundle
     registry_header hosts auth_file
-    filter
+    filter image_documents
     checkpoint_message checkpoint_json checkpoint_archive
 }

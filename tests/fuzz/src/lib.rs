@@ -10,6 +10,7 @@ pub mod erofs;
 pub mod estargz;
 pub mod filter;
 pub mod hosts;
+pub mod image_documents;
 pub mod layer_index;
 mod promises;
 pub mod registry_header;
