@@ -41,6 +41,7 @@ mod parts;
 mod protobuf;
 mod restore;
 mod spec;
+mod stand_in;
 
 pub use any::{Any, CHECKPOINT_OPTIONS_TYPE, SPEC_TYPE};
 pub use archive::{ArchiveMember, Keep, MAX_ARCHIVE, MAX_ARCHIVE_MEMBERS, unpack_archive};

@@ -20,6 +20,8 @@ const WRAPPED: [&str; 2] = ["org.criu.checkpoint.", "io.podman.annotations.check
 
 /// The rw layer in an archive.
 const ROOTFS_DIFF: &str = "rootfs-diff.tar";
+/// What was in shared memory, in an archive of podman.
+const SHARED_MEMORY: &str = "devshm-checkpoint.tar";
 
 /// Decodes the checkpoint that `root` leads to in `provider`. What has to be unpacked for that goes
 /// to a folder of its own below `work`.
@@ -134,6 +136,7 @@ fn of_folder(dir: &Path, name: &str, members: &[ArchiveMember]) -> Result<Checkp
     checkpoint.changes = Some(changes(dir, members)?);
     let memory = dir.join("checkpoint");
     checkpoint.memory = memory.is_dir().then_some(Memory::Folder(memory));
+    checkpoint.shared_memory = blob(dir, members, SHARED_MEMORY);
     if let Some(config) = config {
         checkpoint.base = Base { name: config.image_name().map(str::to_owned), carried: None };
         let name = Some(config.runtime.clone()).filter(|name| !name.is_empty());
@@ -145,10 +148,15 @@ fn of_folder(dir: &Path, name: &str, members: &[ArchiveMember]) -> Result<Checkp
 
 /// What the container changed. A container that changed nothing has no `rootfs-diff.tar`.
 fn changes(dir: &Path, members: &[ArchiveMember]) -> Result<Changes, Error> {
-    let diff = members.iter().find(|m| m.path.as_bytes() == ROOTFS_DIFF.as_bytes());
-    let layer = diff.map(|m| Blob::file(ROOTFS_DIFF, dir.join(ROOTFS_DIFF), m.size));
+    let layer = blob(dir, members, ROOTFS_DIFF);
     let deleted = document(dir, "deleted.files")?.map(|json| parse_deleted(&json)).transpose()?;
     Ok(Changes { layer, deleted: deleted.unwrap_or_default() })
+}
+
+/// The member `name`, where there is one.
+fn blob(dir: &Path, members: &[ArchiveMember], name: &str) -> Option<Blob> {
+    let member = members.iter().find(|m| m.path.as_bytes() == name.as_bytes())?;
+    Some(Blob::file(name, dir.join(name), member.size))
 }
 
 /// The whole of a small member; `None` where there is none.

@@ -48,6 +48,8 @@ pub struct Checkpoint {
     pub changes: Option<Changes>,
     /// Its memory.
     pub memory: Option<Memory>,
+    /// The tar of its shared memory, of an archive.
+    pub shared_memory: Option<Blob>,
     /// What the engine of an archive says about it.
     pub config: Option<ConfigDump>,
     /// The files of an archive.
@@ -120,6 +122,7 @@ impl Checkpoint {
             spec: None,
             changes: None,
             memory: None,
+            shared_memory: None,
             config: None,
             unpacked: None,
         }

@@ -1,7 +1,9 @@
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::bundle;
+use crate::content::{Descriptor, Provider};
 use crate::diff::{self, ApplyOptions, Target, apply};
 use crate::error::{Classify as _, Kind};
 use crate::image::Image;
@@ -9,8 +11,10 @@ use crate::snapshot::mounter::TemporaryMount;
 use crate::snapshot::{self, Labels, Mount, Snapshotter};
 use crate::sys::Dir;
 
+use super::stand_in::stand_in;
 use super::{
-    BaseLayers, Changes, Checkpoint, Error, Layers, LeftOut, Memory, Runtime, Spec, Wanted, deleted,
+    BaseLayers, Changes, Checkpoint, Error, Keep, Layers, LeftOut, Memory, Runtime, Spec, Wanted,
+    deleted, open,
 };
 
 /// The largest `passwd` or `group` of an image that is looked at, in bytes.
@@ -26,6 +30,11 @@ pub struct Restorer<'a> {
     pub reuse: bool,
     /// Whether the container's own changes are left out.
     pub without_changes: bool,
+    /// Where archives are unpacked: in the filesystem that memory images are restored from.
+    pub work: &'a Path,
+    /// A new folder for what stands in for mounts that are not on this machine. `None` leaves them
+    /// out, with which processes can be started but not be given back by CRIU.
+    pub stand_ins: Option<&'a Path>,
 }
 
 /// A container that can be started.
@@ -47,6 +56,8 @@ pub struct Restored {
     pub task: Option<Memory>,
     /// The snapshots that were made for it.
     pub made: Made,
+    /// What its memory is in, where that was unpacked.
+    _unpacked: Option<Arc<tempfile::TempDir>>,
 }
 
 /// Snapshots that a restore made, to be removed where a later step fails.
@@ -74,6 +85,21 @@ impl Made {
 }
 
 impl Restorer<'_> {
+    /// Makes a container of the checkpoint that `index` leads to in `provider`, in whatever form it
+    /// is: [`open`], then [`Restorer::restore`].
+    ///
+    /// # Errors
+    ///
+    /// Theirs.
+    pub fn restore_container(
+        &self,
+        provider: &Arc<dyn Provider>,
+        index: &Descriptor,
+        key: &str,
+    ) -> Result<Restored, Error> {
+        self.restore(&open(provider, index, self.work, Keep::All)?, key)
+    }
+
     /// Makes the snapshot `key` of the container in `checkpoint`: its image's layers with what it
     /// changed.
     ///
@@ -85,7 +111,7 @@ impl Restorer<'_> {
     /// [`snapshot::Error::Exists`] for the key; [`Error::NoChanges`], [`Error::NoBase`],
     /// [`Error::Base`], [`Error::Changes`], [`Error::OtherParent`] and others, see [`Error`]. All
     /// snapshots that were made are removed then.
-    pub fn restore_container(&self, checkpoint: &Checkpoint, key: &str) -> Result<Restored, Error> {
+    pub fn restore(&self, checkpoint: &Checkpoint, key: &str) -> Result<Restored, Error> {
         let changes = if self.without_changes { None } else { Some(checkpoint.changes()?) };
         let exists = self.check_key(key)?;
         let base = &checkpoint.base;
@@ -96,21 +122,19 @@ impl Restorer<'_> {
         };
         let Layers { image, made } = self.layers.prepare(wanted)?;
         let mut made = Made { key: None, names: made };
-        self.restore_on(checkpoint, changes, &image, key, exists, &mut made)
-            .map(|(mounts, spec)| {
-                let (spec, left_out) = spec.adapt(&|path| path.exists());
-                Restored {
-                    image,
-                    snapshot: key.to_owned(),
-                    mounts,
-                    spec,
-                    left_out,
-                    runtime: checkpoint.runtime.clone(),
-                    task: checkpoint.memory.clone(),
-                    made: made.clone(),
-                }
-            })
-            .inspect_err(|_| made.remove(self.snapshots))
+        let done = self.restore_on(checkpoint, changes, &image, key, exists, &mut made);
+        let (mounts, spec, left_out) = done.inspect_err(|_| made.remove(self.snapshots))?;
+        Ok(Restored {
+            image,
+            snapshot: key.to_owned(),
+            mounts,
+            spec,
+            left_out,
+            runtime: checkpoint.runtime.clone(),
+            task: checkpoint.memory.clone(),
+            made,
+            _unpacked: checkpoint.unpacked.clone(),
+        })
     }
 
     /// Whether there is a snapshot `key` to be used again.
@@ -131,7 +155,7 @@ impl Restorer<'_> {
         key: &str,
         exists: bool,
         made: &mut Made,
-    ) -> Result<(Vec<Mount>, Spec), Error> {
+    ) -> Result<(Vec<Mount>, Spec, Vec<LeftOut>), Error> {
         let mounts = if exists {
             self.used_again(image, key)?
         } else {
@@ -147,7 +171,14 @@ impl Restorer<'_> {
             Some(spec) => spec.clone(),
             None => spec_of_image(image, key, &mounts)?,
         };
-        Ok((mounts, spec))
+        let here = |path: &Path| path.exists();
+        let (spec, mut left_out) = match self.stand_ins {
+            Some(into) => stand_in(&spec, &here, into, checkpoint.shared_memory.as_ref())?,
+            None => (spec, Vec::new()),
+        };
+        let (spec, more) = spec.adapt(&here);
+        left_out.extend(more);
+        Ok((mounts, spec, left_out))
     }
 
     fn used_again(&self, image: &Image, key: &str) -> Result<Vec<Mount>, Error> {

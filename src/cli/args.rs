@@ -161,6 +161,9 @@ pub(crate) enum Verb {
     /// The process that keeps a container in the background
     #[command(hide = true)]
     KeepContainer(KeepContainerArgs),
+    /// The hook of a container that goes on from memory
+    #[command(hide = true)]
+    RaiseLoopback,
     /// The process that serves a background mount
     #[command(hide = true)]
     ServeMount(MountArgs),

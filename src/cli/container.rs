@@ -7,36 +7,41 @@
 //! ROOT/containers/<name>/config.json       its runtime specification
 //! ROOT/containers/<name>/rootfs/           its snapshot, mounted
 //! ROOT/containers/<name>/memory/           the memory image that it goes on from
+//! ROOT/containers/<name>/mounts/           what stands in for mounts that are not on this machine
+//! ROOT/containers/<name>/live/             a bundle for going on from memory: with a hook
 //! ROOT/containers/<name>/log               what it printed in the background
 //! ```
 //!
 //! Its folder is a bundle. Its snapshot has the container's name as its key, and so has the runtime.
 
+mod start;
+mod verbs;
+
+pub(super) use start::{Start, keep, raise_loopback};
+pub(super) use verbs::{ps, rm};
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Process, runtime_spec};
 use crate::checkpoint::{Made, Spec};
-use crate::error::{Classify as _, Kind};
+use crate::digest::Digest;
+use crate::error::Kind;
 use crate::io::AtomicFile;
 use crate::snapshot::{Labels, Mount, Owner, Snapshotter, mounter};
 
-use super::args::{KeepContainerArgs, RmArgs, RunArgs, Runtime};
+use super::args::RunArgs;
 use super::chains::Chains;
 use super::failure::Failure;
-use super::output::Output;
-use super::runtime::{Runc, because_of, exit_code, need_criu};
+use super::runtime::{Runc, need_criu};
 use super::signals::Termination;
 use super::wire::Wire;
 use super::{bundle, unpack};
 
-/// How long a container in the background may take to start.
-const START: Duration = Duration::from_secs(60);
 /// The longest name: it is a file name, and that of a cgroup.
 const MAX_NAME: usize = 128;
 
@@ -96,6 +101,7 @@ impl Container {
         mounts: &[Mount],
     ) -> Result<(), Failure> {
         fs::create_dir_all(self.rootfs())?;
+        let spec = spec.with_cgroup(Some(&self.cgroup()));
         self.write("config.json", &spec.to_json())?;
         self.write("container.json", record)?;
         Ok(mounter::mount(mounts, &self.rootfs())?)
@@ -114,12 +120,19 @@ impl Container {
         Ok(serde_json::from_slice(&bytes).map_err(io::Error::from)?)
     }
 
-    /// How it runs.
+    /// How it runs, here.
     pub(super) fn spec(&self) -> Result<Spec, Failure> {
         let bytes = read(&self.dir.join("config.json"))?;
         Spec::decode(&bytes).map_err(|e| {
             Failure::new(Kind::DataLoss, format!("{}: {e}", self.dir.join("config.json").display()))
         })
+    }
+
+    /// A cgroup that no container of the same name in another state root has: what pauses or ends one
+    /// of them is not to meet the other.
+    fn cgroup(&self) -> String {
+        let place = Digest::sha256(self.dir.as_os_str().as_encoded_bytes());
+        format!("/stratafs-{}-{}", self.name, place.short())
     }
 
     fn rootfs(&self) -> PathBuf {
@@ -129,6 +142,11 @@ impl Container {
     /// Where the memory image is that it goes on from.
     pub(super) fn memory(&self) -> PathBuf {
         self.dir.join("memory")
+    }
+
+    /// Where what stands in for mounts of another machine is.
+    pub(super) fn stand_ins(&self) -> PathBuf {
+        self.dir.join("mounts")
     }
 
     /// Takes away what is mounted on its root filesystem.
@@ -150,159 +168,6 @@ impl Container {
         }
         Ok(fs::remove_dir_all(&self.dir)?)
     }
-
-    /// Starts it, and waits for its end or, where it is to be left alone, until it runs.
-    pub(super) fn start(&self, wire: &Wire, how: &Start<'_>) -> Result<ExitCode, Failure> {
-        if how.detach {
-            return self.keep_in_background(wire, how).map(|()| ExitCode::SUCCESS);
-        }
-        let terminal = self.spec()?.terminal();
-        let child = if terminal {
-            self.command(how).spawn()?
-        } else {
-            with_pipes(self.command(how), None)?
-        };
-        let status = how.runtime.wait(child, &self.name, how.termination)?;
-        self.explain(how, status)?;
-        Ok(exit_code(status))
-    }
-
-    fn command(&self, how: &Start<'_>) -> Command {
-        if how.live {
-            let work = self.dir.join("work");
-            how.runtime.restore(&self.dir, &self.memory(), &work, &self.name)
-        } else {
-            how.runtime.run(&self.dir, &self.name)
-        }
-    }
-
-    /// What CRIU says where nothing could be restored.
-    fn explain(&self, how: &Start<'_>, status: ExitStatus) -> Result<(), Failure> {
-        let log = self.dir.join("work/restore.log");
-        if !how.live || status.success() || !log.exists() {
-            return Ok(());
-        }
-        let restored = fs::read(&log)?;
-        if String::from_utf8_lossy(&restored).contains("Restore finished successfully") {
-            return Ok(());
-        }
-        let text = format!("container {} could not be restored", self.name);
-        Err(because_of(&Failure::new(Kind::FailedPrecondition, text), &log))
-    }
-
-    /// Has a process of its own keep the container, and waits until it runs.
-    fn keep_in_background(&self, wire: &Wire, how: &Start<'_>) -> Result<(), Failure> {
-        let config = wire.config();
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--root").arg(&config.root).arg("--run-root").arg(&config.run_root);
-        command.args(["--log", &config.log, "--no-progress", "keep-container"]);
-        if how.live {
-            command.arg("--live");
-        }
-        command.arg(&self.name).arg(how.runtime.program());
-        let log = fs::File::create(self.dir.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
-        let mut keeper = command.spawn()?;
-        let deadline = Instant::now() + START;
-        loop {
-            let ended = keeper.try_wait()?;
-            let state = how.runtime.state(&self.name)?;
-            if state.is_some_and(|state| state.status == "running") {
-                return Ok(());
-            }
-            match ended {
-                // It may have had nothing to do but end.
-                Some(status) if status.success() => return Ok(()),
-                Some(_) => return Err(self.not_started()),
-                None if Instant::now() > deadline => {
-                    let text = format!("container {} does not start", self.name);
-                    return Err(Failure::new(Kind::DeadlineExceeded, text));
-                }
-                None => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-
-    fn not_started(&self) -> Failure {
-        let log = fs::read(self.dir.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let line = log.lines().rev().find_map(|line| line.strip_prefix("stratafs: "));
-        let line = line.or_else(|| log.lines().last()).unwrap_or("it ended at once");
-        Failure::new(Kind::FailedPrecondition, format!("container {}: {line}", self.name))
-    }
-}
-
-/// How a container is started.
-pub(super) struct Start<'a> {
-    pub(super) runtime: &'a Runc,
-    pub(super) termination: &'a Termination,
-    /// Whether it goes on from its memory image.
-    pub(super) live: bool,
-    /// Whether it is left running in the background.
-    pub(super) detach: bool,
-}
-
-/// Starts `command` with pipes as its standard streams, which CRIU can take and give back. What
-/// comes out is passed on; what goes in comes from this process, or never where it is `log` that is
-/// written.
-fn with_pipes(mut command: Command, log: Option<fs::File>) -> Result<Child, Failure> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let copy = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
-    };
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // Whoever reads or writes may go away at any time; the other streams go on.
-    if let (Some(mut from), Some(mut error)) = (stdout, stderr) {
-        let logs = log.as_ref().map(|log| Ok::<_, io::Error>((log.try_clone()?, log.try_clone()?)));
-        match logs.transpose()? {
-            Some((mut out, mut err)) => {
-                copy("stdout", Box::new(move || drop(io::copy(&mut from, &mut out))))?;
-                copy("stderr", Box::new(move || drop(io::copy(&mut error, &mut err))))?;
-            }
-            None => {
-                copy("stdout", Box::new(move || pass(&mut from, &mut io::stdout())))?;
-                copy("stderr", Box::new(move || pass(&mut error, &mut io::stderr())))?;
-            }
-        }
-    }
-    if let Some(mut stdin) = stdin {
-        if log.is_some() {
-            // Open for as long as the container: nothing comes, and no end either.
-            std::mem::forget(stdin);
-        } else {
-            copy("stdin", Box::new(move || pass(&mut io::stdin(), &mut stdin)))?;
-        }
-    }
-    Ok(child)
-}
-
-/// Copies, and lets nothing wait in a buffer.
-fn pass(from: &mut dyn io::Read, to: &mut dyn io::Write) {
-    let mut buf = [0; 8192];
-    while let Ok(n) = from.read(&mut buf) {
-        if n == 0 || to.write_all(&buf[..n]).and_then(|()| to.flush()).is_err() {
-            return;
-        }
-    }
-}
-
-/// The process behind a container in the background.
-pub(super) fn keep(wire: &Wire, args: &KeepContainerArgs) -> Result<(), Failure> {
-    // A session of its own: the terminal's signals are not for it.
-    rustix::process::setsid().map_err(io::Error::from)?;
-    let termination = Termination::watch()?;
-    let container = Container::at(wire, &args.name)?;
-    let runtime = Runc::at(wire, args.runtime.clone());
-    let how = Start { runtime: &runtime, termination: &termination, live: args.live, detach: true };
-    let log = fs::OpenOptions::new().append(true).open(container.dir.join("log"))?;
-    let child = with_pipes(container.command(&how), Some(log))?;
-    let status = runtime.wait(child, &container.name, &termination)?;
-    container.explain(&how, status)?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(Failure::new(Kind::FailedPrecondition, format!("the container ended: {status}")))
 }
 
 /// Makes a container of an image and runs it.
@@ -357,72 +222,6 @@ pub(super) fn undo(wire: &Wire, container: &Container, made: &Made) {
         Ok(backend) => made.remove(&backend.snapshotter(Owner::CommandLine)),
         Err(failure) => tracing::warn!(container = container.name, %failure, "snapshots stay"),
     }
-}
-
-#[derive(Debug, Serialize)]
-struct Shown {
-    name: String,
-    status: String,
-    pid: Option<i32>,
-    image: String,
-}
-
-/// Lists containers.
-pub(super) fn ps(wire: &Wire, out: Output) -> Result<(), Failure> {
-    let mut shown = Vec::new();
-    let runtime = Runc::find(wire, Runtime::Auto)?;
-    for name in names(wire)? {
-        let Some(container) = Container::find(wire, &name)? else { continue };
-        let state = runtime.state(&name)?.filter(|state| state.is_alive());
-        let status = state.as_ref().map_or("stopped", |state| &state.status).to_owned();
-        // One that is just being made has no record yet.
-        let image = container.record().map(|record| record.image).unwrap_or_default();
-        shown.push(Shown { name, status, pid: state.map(|state| state.pid), image });
-    }
-    out.show(&shown, |shown| {
-        let width = shown.iter().map(|s| s.name.chars().count()).max().unwrap_or(0);
-        let line = |s: &Shown| format!("{:width$}  {:8}  {}\n", s.name, s.status, s.image);
-        shown.iter().map(line).collect()
-    })
-}
-
-fn names(wire: &Wire) -> Result<Vec<String>, Failure> {
-    let entries = match fs::read_dir(folder(wire)) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e.into()),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        if let Ok(name) = entry?.file_name().into_string()
-            && check_name(&name).is_ok()
-        {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Removes containers.
-pub(super) fn rm(wire: &Wire, args: &RmArgs) -> Result<(), Failure> {
-    let runtime = Runc::find(wire, Runtime::Auto)?;
-    let backend = wire.snapshots(Chains::served(wire.config()))?;
-    let snapshots = backend.snapshotter(Owner::CommandLine);
-    for name in &args.names {
-        let container = Container::find(wire, name)?.ok_or_else(|| no_such(name))?;
-        match runtime.state(name)? {
-            Some(state) if state.is_alive() && !args.force => return Err(running(name)),
-            Some(_) => runtime.delete(name)?,
-            None => {}
-        }
-        container.remove_files()?;
-        match snapshots.remove(name) {
-            Err(e) if e.kind() != Kind::NotFound => return Err(e.into()),
-            _ => {}
-        }
-    }
-    Ok(snapshots.cleanup()?)
 }
 
 /// The failure for a container that runs and may not.

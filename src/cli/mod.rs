@@ -108,6 +108,7 @@ fn run(verb: Verb, config: Config, file: &ServeConfig) -> Result<ExitCode, Failu
         Verb::Ps => container::ps(&wire, out),
         Verb::Rm(a) => container::rm(&wire, &a),
         Verb::KeepContainer(a) => container::keep(&wire, &a),
+        Verb::RaiseLoopback => container::raise_loopback(),
         Verb::Image(a) => graph::run(&wire, &a, out),
         Verb::Man => pages::man(out),
         Verb::Completions { shell } => pages::completions(shell, out),

@@ -69,6 +69,11 @@ impl Runc {
         &self.program
     }
 
+    /// Where CRIU's logs of the container `id` are, also when it could not be restored.
+    pub(super) fn criu_folder(&self, id: &str) -> PathBuf {
+        self.state.with_file_name("criu").join(id)
+    }
+
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.state).arg(verb);

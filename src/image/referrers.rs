@@ -62,7 +62,9 @@ mod tests {
     use super::super::fixture::Fixture;
     use super::super::media_type as mt;
     use super::*;
-    use crate::content::registry::Config;
+    use std::sync::Arc;
+
+    use crate::content::registry::{Anonymous, Config};
 
     #[test]
     fn what_has_an_image_as_its_subject_refers_to_it() {
@@ -83,7 +85,7 @@ mod tests {
             f.layout.set_root(root, None).unwrap();
         }
         f.layout.set_root(&manifest, Some("named")).unwrap();
-        let client = Client::new(Config::new(std::env::temp_dir()));
+        let client = Client::new(Config::new(std::env::temp_dir(), Arc::new(Anonymous)));
         let source: Source = format!("oci:{}", f.layout.path().display()).parse().unwrap();
         let found = |digest: &Digest| {
             let found = referrers(&source, &client, digest).unwrap();

@@ -11,6 +11,8 @@ use stratafs::image::media_type as mt;
 
 use super::program::{Host, path_with_criu};
 use crate::images::corpus;
+use crate::registry::distribution::Distribution;
+use crate::watchdog::wait_until;
 
 /// A specification that prints what is there.
 pub fn spec() -> String {
@@ -167,8 +169,50 @@ impl Drop for Podman {
     }
 }
 
+/// What the container of podman does.
+const COUNTER: &str = "echo kept > /dev/shm/kept; rm /etc/motd; rm -rf /usr/share/doc
+    chown 7:8 /etc/fstab; i=0
+    while true; do i=$((i+1)); echo $i $(cat /dev/shm/kept) > /count; sleep 0.05; done";
+
+/// How far it is at least when it is checkpointed. podman writes the files of a container that goes on
+/// later than its memory, so that they may be further.
+const COUNTED: u64 = 20;
+
+/// How far the container is that has this root filesystem, and what it reads in shared memory.
+fn count(rootfs: &Path) -> (u64, String) {
+    let text = fs::read_to_string(rootfs.join("count")).unwrap_or_default();
+    let (number, kept) = text.trim().split_once(' ').unwrap_or_default();
+    (number.parse().unwrap_or(0), kept.to_owned())
+}
+
+/// Restores `reference`, which podman made of [`COUNTER`], by its files and by its memory.
+fn counts_on(reference: &str, image: &str) {
+    let host = Host::new();
+    let shown = host.run(&["checkpoint", "inspect", reference]);
+    for part in ["parent 0, 1 threads: sh", "/etc/motd", "example.com/debian:latest", "echo kept"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    host.run(&["checkpoint", "restore", reference, "web", "--image", image]);
+    let rootfs = host.rootfs("web");
+    let (before, _) = count(&rootfs);
+    assert!(before > 0 && !rootfs.join("etc/motd").exists());
+    assert!(!rootfs.join("usr/share/doc").exists());
+    let fstab = fs::metadata(rootfs.join("etc/fstab")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fstab), 7);
+
+    let args = ["checkpoint", "restore", reference, "live", "--image", image, "--live", "--detach"];
+    host.run(&args);
+    let rootfs = host.rootfs("live");
+    wait_until("it counts on", || {
+        let (now, kept) = count(&rootfs);
+        // One that had begun anew would have begun to count anew.
+        assert!(now == 0 || (now >= COUNTED && kept == "kept"), "{now} {kept}");
+        now > before + 10
+    });
+}
+
 #[test]
-fn what_podman_exports_is_restored_with_its_files_and_its_memory() {
+fn what_podman_exports_and_makes_images_of_is_restored_with_its_files_and_its_memory() {
     let podman = Podman(tempfile::tempdir().unwrap());
     let debian = corpus::folder("debian");
     let image = format!("oci:{}:latest", debian.display());
@@ -176,27 +220,22 @@ fn what_podman_exports_is_restored_with_its_files_and_its_memory() {
     let to = format!("docker-archive:{}:example.com/debian:latest", saved.display());
     corpus::run(Command::new("skopeo").args(["copy", "--quiet", &image, &to]));
     podman.run(&["load", "--quiet", "--input", saved.to_str().unwrap()]);
-    let script = "i=0; rm /etc/motd; rm -rf /usr/share/doc; chown 7:8 /etc/fstab
-        while true; do i=$((i+1)); echo $i > /count; sleep 0.05; done";
     let args = ["run", "-d", "--name", "web", "--network=none", "--ulimit=nofile=1024:1024"];
-    let more = ["--ulimit=nproc=1024:1024", "example.com/debian:latest", "sh", "-c", script];
+    let more = ["--ulimit=nproc=1024:1024", "example.com/debian:latest", "sh", "-c", COUNTER];
     podman.run(&[&args[..], &more].concat());
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let container = podman.run(&["mount", "web"]);
+    let rootfs = Path::new(container.trim()).to_owned();
+    wait_until("it counts", || count(&rootfs).0 > COUNTED);
     let archive = podman.path("web.tar.zst");
-    podman.run(&["container", "checkpoint", "web", "--export", archive.to_str().unwrap()]);
+    let to_archive = ["--export", archive.to_str().unwrap()];
+    podman.run(&[&["container", "checkpoint", "web", "--leave-running"][..], &to_archive].concat());
+    podman.run(&["container", "checkpoint", "web", "--create-image", "localhost/saved:1"]);
+    // As on another machine, none of what podman mounted is there any more.
+    podman.run(&["rm", "--force", "--time", "0", "web"]);
 
-    let host = Host::new();
-    let reference = format!("archive:{}", archive.display());
-    let shown = host.run(&["checkpoint", "inspect", &reference]);
-    assert!(shown.contains("parent 0, 1 threads: sh") && shown.contains("/etc/motd"), "{shown}");
-    host.run(&["checkpoint", "restore", &reference, "web", "--image", &image]);
-    let rootfs = host.rootfs("web");
-    let count = |rootfs: &Path| -> u64 {
-        fs::read_to_string(rootfs.join("count")).unwrap_or_default().trim().parse().unwrap_or(0)
-    };
-    assert!(count(&rootfs) > 0 && !rootfs.join("etc/motd").exists());
-    assert!(!rootfs.join("usr/share/doc").exists());
-    let fstab =
-        std::os::unix::fs::MetadataExt::uid(&fs::metadata(rootfs.join("etc/fstab")).unwrap());
-    assert_eq!(fstab, 7);
+    counts_on(&format!("archive:{}", archive.display()), &image);
+    let registry = Distribution::start(false);
+    let pushed = format!("docker://{}/saved:1", registry.host());
+    podman.run(&["push", "--quiet", "--tls-verify=false", "localhost/saved:1", &pushed]);
+    counts_on(&pushed, &image);
 }

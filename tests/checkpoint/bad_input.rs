@@ -1,7 +1,6 @@
 //! Checkpoints that are broken or hostile: a clear error each, and nothing left of them.
 
 use std::fs;
-use std::io::Write as _;
 
 use serde_json::{Value, json};
 use stratafs::content::{Descriptor, Layout, ingest};
@@ -9,7 +8,7 @@ use stratafs::digest::Digest;
 use stratafs::image::{Selector, Source, media_type as mt};
 
 use super::archives::{CONFIG, gzip, spec, tar};
-use super::program::Host;
+use super::program::{Host, path_with_criu};
 use crate::images::corpus;
 
 /// A layout with parts to make checkpoints of.
@@ -56,7 +55,11 @@ fn refused(host: &Host, reference: &str, expected: &str) {
 
 fn refused_with(host: &Host, args: &[&str], reference: &str, expected: &str) {
     let args = [&["checkpoint", "restore"][..], args, &[reference, "bad"]].concat();
-    let error = host.stratafs.refuse(&args);
+    let mut command = host.stratafs.command(&args);
+    let output = command.env("PATH", path_with_criu()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+    assert!(error.starts_with("stratafs: ") && !error.contains("panicked"), "{error}");
     assert!(error.contains(expected), "{reference}: {error}");
     assert_eq!(host.snapshots(), Vec::<String>::new(), "{error}");
     for folder in ["containers", "work"] {
@@ -159,15 +162,67 @@ fn hostile_archives_are_refused() {
     let whole = gzip(&tar(&[("config.dump", CONFIG.as_bytes()), ("spec.dump", spec().as_bytes())]));
     refused(&host, &parts.archive(&whole[..whole.len() / 2]), "archive");
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char] {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_size(0);
-        header.set_path("checkpoint/pstree.img").unwrap();
-        header.set_link_name("/etc/shadow").unwrap();
-        header.set_cksum();
-        builder.append(&header, std::io::empty()).unwrap();
-        builder.get_mut().flush().unwrap();
-        refused(&host, &parts.archive(&builder.into_inner().unwrap()), "checkpoint/pstree.img");
+        let name = "checkpoint/pstree.img";
+        refused(&host, &parts.archive(&member(name, kind)), name);
     }
+    for name in ["../config.dump", "checkpoint/../../spec.dump"] {
+        let archive = parts.archive(&member(name, tar::EntryType::Regular));
+        refused(&host, &archive, "does not stay inside of the archive");
+    }
+}
+
+/// A tar of one empty member.
+fn member(name: &str, kind: tar::EntryType) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    // Written as it is: the crate refuses paths that climb.
+    header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_size(0);
+    if kind.is_symlink() || kind.is_hard_link() {
+        header.set_link_name("/etc/shadow").unwrap();
+    }
+    header.set_cksum();
+    builder.append(&header, std::io::empty()).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_hostile_memory_image_makes_no_container() {
+    let (host, parts) = (Host::new(), Parts::new());
+    let named = json!({"image.name": "debian:latest"});
+    let image = corpus::image("debian", "latest");
+    let live = ["--live", "--image", &image];
+    let spec = parts.part(mt::CHECKPOINT_CONFIG, spec().as_bytes());
+    let memory = |name: &str, kind| {
+        let members = [parts.layer("one"), spec.clone(), parts.part(mt::CRIU, &member(name, kind))];
+        parts.index(&members, named.clone())
+    };
+    let link = memory("pstree.img", tar::EntryType::Symlink);
+    refused_with(&host, &live, &link, "\"pstree.img\" of the memory image is a symbolic link");
+    let device = memory("core-1.img", tar::EntryType::Block);
+    refused_with(&host, &live, &device, "\"core-1.img\" of the memory image is a device");
+    let climbs = memory("../../pstree.img", tar::EntryType::Regular);
+    refused_with(&host, &live, &climbs, "does not stay inside of the archive");
+    let damaged = parts.part(mt::CRIU, b"no tar, but long enough to be one ".repeat(40).as_slice());
+    let damaged = parts.index(&[parts.layer("one"), spec.clone(), damaged], named.clone());
+    refused_with(&host, &live, &damaged, "the memory image");
+}
+
+#[test]
+fn a_checkpoint_without_its_blobs_leaves_nothing() {
+    let (host, parts) = (Host::new(), Parts::new());
+    let named = json!({"image.name": "debian:latest"});
+    let gone = |media_type: &str| Descriptor::new(media_type, Digest::sha256(b"gone"), 7);
+    let layer = parts.index(&[gone(mt::OCI_LAYER_GZIP)], named.clone());
+    refused(&host, &layer, &Digest::sha256(b"gone").to_string());
+    let spec = parts.index(&[parts.layer("one"), gone(mt::CHECKPOINT_CONFIG)], named.clone());
+    refused(&host, &spec, &Digest::sha256(b"gone").to_string());
+    // The image that the checkpoint carries is damaged further down.
+    let manifest = json!({
+        "schemaVersion": 2, "config": gone(mt::OCI_CONFIG), "layers": [gone(mt::OCI_LAYER_GZIP)],
+    });
+    let manifest = parts.part(mt::OCI_MANIFEST, manifest.to_string().as_bytes());
+    let image = parts.index(&[manifest, parts.layer("one")], named);
+    refused_with(&host, &[], &image, "image of the container");
 }

@@ -1,6 +1,7 @@
 //! Checkpoints that the program made.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::containerd::{CHANGES, Containerd, IMAGE};
@@ -8,6 +9,7 @@ use super::program::Host;
 use crate::images::corpus;
 use crate::oracle;
 use crate::registry::distribution::Distribution;
+use crate::watchdog::wait_until;
 
 /// Runs a container to its end that makes all kinds of changes.
 fn changed(host: &Host, name: &str) {
@@ -29,6 +31,13 @@ fn a_container_goes_through_a_registry_to_an_empty_root() {
 
     let there = Host::new();
     there.run(&["checkpoint", "restore", &reference, "there"]);
+    // The image's own files are in no folder there, and the changes are.
+    let snapshots = there.stratafs.root().join("snapshots");
+    let found = |name: &str| {
+        let name = ["-name", name];
+        corpus::run(Command::new("find").arg(&snapshots).args(name)).lines().count()
+    };
+    assert_eq!((found("written"), found("os-release"), found("debian_version")), (1, 0, 1));
     // A layer has the root only where more than its time changed.
     let same = |host: &Host, name: &str| {
         let restored = oracle::snapshot_of_overlay(&host.rootfs(name));
@@ -60,13 +69,7 @@ fn containerd_restores_what_was_created() {
     let (containerd, host) = (Containerd::start(), Host::new());
     changed(&host, "ours");
     let expected = oracle::snapshot_of_overlay(&host.rootfs("ours"));
-    let layout = containerd.path().join("layout");
-    let reference = format!("oci:{}:ours", layout.display());
-    host.run(&["checkpoint", "create", "ours", &reference, "--image-name", IMAGE]);
-    let tar = containerd.path().join("ours.tar");
-    corpus::run(Command::new("tar").arg("cf").arg(&tar).arg("-C").arg(&layout).arg("."));
-    let tar = tar.to_str().unwrap();
-    containerd.ctr(&["images", "import", "--no-unpack", "--base-name", "example.com/cp", tar]);
+    create_for(&containerd, &host, "ours", &[]);
     let theirs = containerd.id("theirs");
     containerd.ctr(&["containers", "restore", "--rw", &theirs, "example.com/cp:ours"]);
     let rootfs = containerd.path().join("mounted");
@@ -79,6 +82,37 @@ fn containerd_restores_what_was_created() {
     oracle::assert_same(&plain(expected), &plain(restored));
     let info = containerd.ctr(&["containers", "info", &theirs]);
     assert!(info.contains("/etc/debian_version"), "{info}");
+}
+
+/// Makes a checkpoint of the container `name`, which containerd has as `example.com/cp:NAME` then.
+fn create_for(containerd: &Containerd, host: &Host, name: &str, parts: &[&str]) {
+    let layout = containerd.path().join("layout");
+    let reference = format!("oci:{}:{name}", layout.display());
+    let args = ["checkpoint", "create", name, &reference, "--image-name", IMAGE];
+    host.run(&[&args[..], parts].concat());
+    let tar = containerd.path().join("ours.tar");
+    corpus::run(Command::new("tar").arg("cf").arg(&tar).arg("-C").arg(&layout).arg("."));
+    let tar = tar.to_str().unwrap();
+    containerd.ctr(&["images", "import", "--no-unpack", "--base-name", "example.com/cp", tar]);
+}
+
+#[test]
+fn containerd_goes_on_from_the_memory_that_was_written() {
+    let (containerd, host) = (Containerd::start(), Host::new());
+    let image = corpus::image("debian", "latest");
+    let script = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
+    host.run(&["run", "--name", "ours", "--detach", &image, "sh", "-c", script]);
+    let count = |rootfs: &Path| -> u64 {
+        fs::read_to_string(rootfs.join("count")).unwrap_or_default().trim().parse().unwrap_or(0)
+    };
+    wait_until("it has counted", || count(&host.rootfs("ours")) > 50);
+    create_for(&containerd, &host, "ours", &["--rw", "--image", "--task", "--stop"]);
+    let stopped = count(&host.rootfs("ours"));
+    let theirs = containerd.id("theirs");
+    containerd.ctr(&["containers", "restore", "--rw", "--live", &theirs, "example.com/cp:ours"]);
+    // One that had begun anew would be far below for long.
+    wait_until("it counts on", || count(&containerd.rootfs(&theirs)) > stopped);
+    assert!(count(&containerd.rootfs(&theirs)) < stopped + 50);
 }
 
 #[test]

@@ -5,16 +5,24 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use serde_json::json;
+use stratafs::content::{Layout, Provider as _, ingest};
+use stratafs::image::{Index, media_type as mt};
+
 use super::containerd::IMAGE;
-use super::program::Host;
+use super::program::{Host, path_with_criu};
 use crate::images::corpus;
 use crate::watchdog::wait_until;
 
 const COUNTER: &str = "
-import os, time
+import os, socket, time
+# Somebody listens, and is asked at every step: where the loopback interface is down, that fails.
+server = socket.create_server(('127.0.0.1', 7000))
 n = 0
 while True:
     n += 1
+    socket.create_connection(('127.0.0.1', 7000)).close()
+    server.accept()[0].close()
     with open('/count.new', 'w') as f: f.write(f'{os.getpid()} {n}')
     os.rename('/count.new', '/count')
     time.sleep(0.02)
@@ -41,7 +49,11 @@ fn a_counter_goes_on_counting_where_it_was() {
     assert!(shown.contains("parent 0, 1 threads: python3"), "{shown}");
 
     let there = Host::new();
-    there.run(&["checkpoint", "restore", &reference, "two", "--live", "--detach"]);
+    let args = ["checkpoint", "restore", &reference, "two", "--live", "--detach"];
+    let without = there.stratafs.command(&args).env("PATH", "/usr/sbin:/usr/bin:/bin").output();
+    let error = String::from_utf8_lossy(&without.unwrap().stderr).into_owned();
+    assert!(error.starts_with("stratafs: memory images are restored by CRIU"), "{error}");
+    there.run(&args);
     wait_until("it counts on", || count(&there, "two") > stopped + 50);
     // One that had begun again would still be far below.
     assert!(stopped > 50);
@@ -76,4 +88,92 @@ fn a_server_keeps_what_was_only_in_its_memory() {
     there.run(&["checkpoint", "restore", &reference, "redis", "--live", "--detach"]);
     wait_until("it answers again", || ask(port, "EXISTS key\r\n").is_some());
     assert_eq!(ask(port, "STRLEN key\r\n").as_deref(), Some(":4"));
+}
+
+#[test]
+fn what_criu_refuses_is_said_in_one_line_and_changes_nothing() {
+    let host = Host::new();
+    let image = corpus::image("python", "latest");
+    // Connections cannot be kept.
+    let script = "
+import os, socket, time
+server = socket.create_server(('127.0.0.1', 7000))
+ends = [socket.create_connection(('127.0.0.1', 7000)), server.accept()[0]]
+n = 0
+while True:
+    n += 1
+    with open('/count.new', 'w') as f: f.write(f'{os.getpid()} {n}')
+    os.rename('/count.new', '/count')
+    time.sleep(0.02)
+";
+    host.run(&["run", "--name", "one", "--detach", &image, "python3", "-c", script]);
+    wait_until("it has counted", || count(&host, "one") > 5);
+    let dir = tempfile::tempdir().unwrap();
+    let reference = format!("oci:{}:one", dir.path().join("layout").display());
+    let args = ["checkpoint", "create", "one", &reference, "--task", "--image-name", IMAGE];
+    let create = |path: std::ffi::OsString| {
+        let output = host.stratafs.command(&args).env("PATH", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let error = create(path_with_criu());
+    assert!(error.starts_with("stratafs: criu refused: "), "{error}");
+    assert!(error.contains("tcp-established"), "{error}");
+    let before = count(&host, "one");
+    wait_until("it goes on", || count(&host, "one") > before + 5);
+}
+
+/// A memory image without the registers of its processes.
+fn without_cores(tar: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Archive::new(tar);
+    let mut out = tar::Builder::new(Vec::new());
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        let is_core = entry.path().unwrap().to_string_lossy().starts_with("core-");
+        let header = entry.header().clone();
+        if !is_core {
+            out.append(&header, entry).unwrap();
+        }
+    }
+    out.into_inner().unwrap()
+}
+
+#[test]
+fn memory_that_cannot_be_restored_makes_no_container() {
+    let host = Host::new();
+    let image = corpus::image("debian", "latest");
+    host.run(&["run", "--name", "one", "--detach", &image, "sleep", "1000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let reference = format!("oci:{}:one", dir.path().join("layout").display());
+    host.run(&["checkpoint", "create", "one", &reference, "--rw", "--task", "--image-name", IMAGE]);
+    let layout = Layout::open(dir.path().join("layout")).unwrap();
+    let root = layout.roots().unwrap().remove(0);
+    let mut index = Index::parse(&root, layout.read(&root).unwrap()).unwrap();
+    for member in index.manifests.iter_mut().filter(|member| member.media_type == mt::CRIU) {
+        let memory = layout.read(member).unwrap();
+        *member = ingest(&layout, mt::CRIU, &without_cores(&memory)).unwrap();
+    }
+    let bytes = json!({"manifests": index.manifests, "annotations": index.annotations}).to_string();
+    let root = ingest(&layout, mt::OCI_INDEX, bytes.as_bytes()).unwrap();
+    layout.set_root(&root, Some("other")).unwrap();
+    let other = format!("oci:{}:other", dir.path().join("layout").display());
+    let there = Host::new();
+    let args = ["checkpoint", "restore", &other, "two", "--live", "--image", &image, "--detach"];
+    let output = there.stratafs.command(&args).env("PATH", path_with_criu()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("container two: criu refused: "), "{error}");
+    assert_eq!(there.snapshots(), Vec::<String>::new(), "{error}");
+    assert_eq!(fs::read_dir(there.stratafs.root().join("containers")).unwrap().count(), 0);
+}
+
+#[test]
+fn containers_of_one_name_in_two_roots_do_not_meet() {
+    let (here, there) = (Host::new(), Host::new());
+    let image = corpus::image("debian", "latest");
+    for host in [&here, &there] {
+        host.run(&["run", "--name", "same", "--detach", &image, "sleep", "1000"]);
+    }
+    here.run(&["rm", "--force", "same"]);
+    assert!(there.run(&["ps"]).contains("running"));
 }

@@ -4,6 +4,7 @@ mod archives;
 mod bad_input;
 mod containerd;
 mod created;
+mod library;
 mod live;
 mod program;
 mod restored;

@@ -118,3 +118,22 @@ fn a_checkpoint_of_a_task_is_restored_too() {
     host.run(&["checkpoint", "restore", &reference, "task"]);
     assert_eq!(fs::read(host.rootfs("task").join("file")).unwrap(), b"here\n");
 }
+
+#[test]
+fn memory_that_containerd_wrote_goes_on_elsewhere() {
+    let (containerd, host) = (Containerd::start(), Host::new());
+    let counter = containerd.id("counter");
+    containerd.run(&counter, "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done");
+    let count = |rootfs: &std::path::Path| -> u64 {
+        fs::read_to_string(rootfs.join("count")).unwrap_or_default().trim().parse().unwrap_or(0)
+    };
+    let rootfs = containerd.rootfs(&counter);
+    crate::watchdog::wait_until("it has counted", || count(&rootfs) > 50);
+    let before = count(&rootfs);
+    let parts = ["--rw", "--task", "--image"];
+    let name = [counter.as_str(), "example.com/cp:live"];
+    containerd.ctr(&[&["containers", "checkpoint"][..], &parts, &name].concat());
+    let reference = containerd.export("example.com/cp:live", "live.tar");
+    host.run(&["checkpoint", "restore", &reference, "on", "--live", "--detach"]);
+    crate::watchdog::wait_until("it counts on", || count(&host.rootfs("on")) > before);
+}

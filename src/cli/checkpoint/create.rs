@@ -69,6 +69,8 @@ pub(super) fn run(wire: &Wire, args: &CheckpointCreateArgs, out: Output) -> Resu
         stopped.dump(&args.name, &memory)?;
     }
     let spec = container.as_ref().map(Container::spec).transpose()?;
+    // It is this machine's, and may be in use when another engine restores the container.
+    let spec = spec.map(|spec| spec.with_cgroup(None));
     let options = record.runtime_options.as_deref().and_then(|text| hex::decode(text).ok());
     let runtime = ContainerRuntime {
         name: record.runtime,

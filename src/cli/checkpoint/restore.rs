@@ -62,7 +62,14 @@ pub(super) fn run(
     match &runtime {
         Some(runtime) => {
             let (live, detach) = (args.live, args.detach);
-            container.start(wire, &Start { runtime, termination: &termination, live, detach })
+            let how = Start { runtime, termination: &termination, live, detach };
+            container.start(wire, &how).inspect_err(|_| {
+                // Without its processes it is not what was asked for; CRIU's log stays.
+                if live && is_new {
+                    let _there_may_be_none = runtime.delete(&container.name);
+                    container::undo(wire, &container, &restored.made);
+                }
+            })
         }
         None => show(&container, &restored, out).map(|()| ExitCode::SUCCESS),
     }
@@ -92,10 +99,13 @@ fn place(
     }
     // What a mounted overlay shows while its upper folder changes is undefined.
     container.unmount()?;
-    match fs::remove_dir_all(container.memory()) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.into()),
-        _ => Ok((container, false)),
+    for folder in [container.memory(), container.stand_ins()] {
+        match fs::remove_dir_all(folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
     }
+    Ok((container, false))
 }
 
 /// Makes snapshot and bundle; what fails takes away the snapshots that it made.
@@ -108,13 +118,16 @@ fn restore(
     let backend = wire.snapshots(Chains::served(wire.config()))?;
     let snapshots = backend.snapshotter(Owner::CommandLine);
     let layers = Images::new(wire, args);
+    let (work, stand_ins) = (super::work(wire)?, container.stand_ins());
     let restorer = Restorer {
         snapshots: &snapshots,
         layers: &layers,
         reuse: args.reuse,
         without_changes: args.without_rw,
+        work: &work,
+        stand_ins: args.live.then_some(&stand_ins),
     };
-    let restored = restorer.restore_container(checkpoint, &args.name)?;
+    let restored = restorer.restore(checkpoint, &args.name)?;
     let record = Record {
         image: layers.found.take(),
         image_name: checkpoint.base.name.clone(),
