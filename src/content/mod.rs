@@ -8,12 +8,15 @@
 //! | [`Layout`] | a folder in the OCI image layout | yes |
 //! | [`OciArchive`] | the same layout in a tar, in place | |
 //! | [`DockerImage`] | one image of a [`DockerArchive`] (`docker save`), in place | |
+//! | [`ContainerdStore`] | the folder in which containerd keeps content | |
 //! | [`registry::Repository`] | a repository of a registry, by ranges | yes |
 //!
 //! Every provider passes the [`conformance`] suite.
 
+mod blob_folder;
 pub mod cache;
 pub mod conformance;
+mod containerd_store;
 mod descriptor;
 mod docker_archive;
 mod error;
@@ -25,6 +28,7 @@ mod provider;
 pub mod registry;
 mod remembered;
 
+pub use containerd_store::ContainerdStore;
 pub(crate) use descriptor::null_is_default;
 pub use descriptor::{Descriptor, Platform};
 pub use docker_archive::{DockerArchive, DockerImage};

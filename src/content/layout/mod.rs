@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::digest::{Algorithm, Digest};
 use crate::io::{FileReader, ReadAt};
 
-use super::provider::{check_size, not_found};
+use super::blob_folder::BlobFolder;
 use super::{Descriptor, Error, Ingester, MAX_DOCUMENT, Provider, Writer};
 
 /// A layout folder as a content store.
@@ -131,8 +131,12 @@ impl Layout {
         Ok(Some(data))
     }
 
+    fn blobs(&self) -> BlobFolder<'_> {
+        BlobFolder { path: &self.path, store: &self.name }
+    }
+
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.path.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+        self.blobs().blob_path(digest)
     }
 }
 
@@ -142,18 +146,11 @@ impl Provider for Layout {
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Arc<dyn ReadAt>, Error> {
-        match FileReader::open(&self.blob_path(&descriptor.digest)) {
-            Ok(blob) => {
-                check_size(&self.name, descriptor, blob.size())?;
-                Ok(Arc::new(blob))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_found(&self.name, descriptor)),
-            Err(e) => Err(Error::io(&self.name)(e)),
-        }
+        self.blobs().open(descriptor)
     }
 
     fn find_document(&self, digest: &Digest) -> Result<(Descriptor, Vec<u8>), Error> {
-        self.find(digest)
+        self.blobs().find(digest)
     }
 
     fn referrers(
