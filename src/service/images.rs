@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::content::registry::{Client, Reference, Repository};
+use crate::content::registry::{Client, Reference, Repository, Traffic};
 use crate::content::{self, Descriptor, Provider};
 use crate::digest::{ChainId, Digest};
 use crate::image::{self, Image};
@@ -70,6 +70,11 @@ impl Images {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&chains);
         made.map_err(Error::io("create", chains))?;
         Ok(Self { dir, registries, using: RwLock::new(()) })
+    }
+
+    /// What was asked of registries.
+    pub(super) fn traffic(&self) -> &Traffic {
+        self.registries.traffic()
     }
 
     /// Asks the registry for the image that `reference` names.

@@ -17,6 +17,7 @@ use super::images::Images;
 use super::slots::{Slot, Slots};
 use crate::chain::{Chain, Quiet, Store};
 use crate::content::cache::Whole;
+use crate::content::registry::Traffic;
 use crate::digest::ChainId;
 use crate::erofs::{Mode, Way};
 use crate::error::Classify;
@@ -151,6 +152,16 @@ impl Layers {
     /// What the kernel asked for so far.
     pub(super) fn stats(&self) -> &Arc<fuse::Stats> {
         self.mounted.stats()
+    }
+
+    /// What the chains are made from.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What was asked of registries.
+    pub(super) fn traffic(&self) -> &Traffic {
+        self.images.traffic()
     }
 
     /// How many chains are shown.

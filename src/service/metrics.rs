@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Error;
+use super::cache_metrics::CacheMetrics;
 use super::counts::Counts;
 use super::layers::Layers;
 
@@ -95,6 +96,7 @@ impl Metrics {
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(CacheMetrics(layers.clone())));
         registry.register_collector(Box::new(DaemonMetrics { counts, layers }));
         Ok(Self { listener, registry })
     }

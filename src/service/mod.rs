@@ -29,6 +29,7 @@
 //! - The mount, and what is in which slot of it, outlives the process.
 
 mod api;
+mod cache_metrics;
 mod containerd;
 mod convert;
 mod counts;

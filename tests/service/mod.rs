@@ -9,6 +9,7 @@ mod cri;
 mod fixture;
 mod kills;
 mod manager;
+mod metrics;
 mod pods;
 mod releases;
 mod restarts;

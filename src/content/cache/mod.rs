@@ -226,6 +226,14 @@ impl LayerCache {
         }
     }
 
+    /// The layers that this process has open.
+    pub fn in_use(&self) -> Vec<(Digest, Arc<CachedLayer>)> {
+        let open = self.open.lock();
+        open.iter()
+            .filter_map(|((digest, _), layer)| Some((digest.clone(), layer.upgrade()?)))
+            .collect()
+    }
+
     /// What the cache did since it was opened.
     pub fn counters(&self) -> &Counters {
         &self.counters
