@@ -58,6 +58,16 @@ pub trait Provider: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The manifest or image index under the tag that this store was opened by, with `suffix` behind
+    /// it; `None` where there is none, or where the store was not opened by a tag.
+    ///
+    /// # Errors
+    ///
+    /// What the store answers.
+    fn find_by_suffix(&self, _suffix: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
+        Ok(None)
+    }
+
     /// The whole content of a document, checked against its digest.
     ///
     /// # Errors
@@ -113,6 +123,9 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
         (**self).referrers(digest, artifact_type)
+    }
+    fn find_by_suffix(&self, suffix: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
+        (**self).find_by_suffix(suffix)
     }
     fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         (**self).read(descriptor)

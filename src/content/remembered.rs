@@ -156,6 +156,10 @@ impl Provider for Remembered {
         self.far.referrers(digest, artifact_type)
     }
 
+    fn find_by_suffix(&self, suffix: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
+        self.far.find_by_suffix(suffix)
+    }
+
     fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         if let Some(data) = self.documents.read(descriptor) {
             return Ok(data);

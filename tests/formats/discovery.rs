@@ -11,17 +11,17 @@ use crate::images::layout::{Layer, Layout, digest};
 use crate::images::program::Stratafs;
 use crate::oracle::{self, Snapshot};
 
-const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
+pub(super) const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
 const SOCI_INDEX_DIGEST: &str = "com.amazon.soci.index-digest";
 
-fn ungzip(blob: &[u8]) -> Vec<u8> {
+pub(super) fn ungzip(blob: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(blob), &mut tar).unwrap();
     tar
 }
 
 /// A layer of the vector `name`.
-fn layer(name: &str) -> Layer {
+pub(super) fn layer(name: &str) -> Layer {
     let blob = vector(name);
     let (kind, tar) = match name.ends_with("gz") {
         true => ("tar+gzip", ungzip(&blob)),
@@ -31,7 +31,7 @@ fn layer(name: &str) -> Layer {
     Layer { media_type, blob, diff_id: digest(&tar) }
 }
 
-fn annotated(layer: Layer, annotations: &[(&str, &str)]) -> Layout {
+pub(super) fn annotated(layer: Layer, annotations: &[(&str, &str)]) -> Layout {
     let annotations: Value =
         annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     Layout::changed(&[layer], |manifest, _| manifest["layers"][0]["annotations"] = annotations)
@@ -42,12 +42,12 @@ fn estargz() -> Layout {
 }
 
 /// What `inspect` says of the only layer.
-fn inspected(stratafs: &Stratafs, image: &str, args: &[&str]) -> Value {
+pub(super) fn inspected(stratafs: &Stratafs, image: &str, args: &[&str]) -> Value {
     let text = stratafs.run(&[&["--json", "inspect", image], args].concat());
     serde_json::from_str::<Value>(&text).unwrap()["layers"][0].take()
 }
 
-fn mounted(stratafs: &Stratafs, image: &str, args: &[&str]) -> Snapshot {
+pub(super) fn mounted(stratafs: &Stratafs, image: &str, args: &[&str]) -> Snapshot {
     let target = stratafs.mount(image, args);
     let mut seen = oracle::snapshot(&target);
     stratafs.run(&["umount", target.to_str().unwrap()]);
@@ -59,12 +59,12 @@ fn mounted(stratafs: &Stratafs, image: &str, args: &[&str]) -> Snapshot {
 }
 
 /// What the layer looks like to who passes over it.
-fn eager() -> Snapshot {
+pub(super) fn eager() -> Snapshot {
     mounted(&Stratafs::new(), &Layout::of(&[layer("layer.tar.gz")]).image(), &[])
 }
 
 /// The index files of a state root, by whether they are of a foreign origin.
-fn indexes(stratafs: &Stratafs) -> (usize, usize) {
+pub(super) fn indexes(stratafs: &Stratafs) -> (usize, usize) {
     let is_index = |path: &PathBuf| path.extension().is_some_and(|e| e == "toc");
     let of_origin = |path: PathBuf| path.to_str().unwrap().matches('.').count() == 2;
     let files: Vec<_> = stratafs.state().into_iter().filter(is_index).map(of_origin).collect();
@@ -159,7 +159,7 @@ fn a_wrong_table_of_contents_is_refused_with_the_reason_and_the_layer_is_right_a
 }
 
 /// The layout of the plain gzip layer with the SOCI index of its zTOC; its digest.
-fn with_soci(ztoc: &[u8], vouched: bool, subject: bool) -> (Layout, String) {
+pub(super) fn with_soci(ztoc: &[u8], vouched: bool, subject: bool) -> (Layout, String) {
     let layer = layer("layer.tar.gz");
     let blob = |bytes: &[u8]| json!({"mediaType": "application/octet-stream", "digest": digest(bytes), "size": bytes.len()});
     let mut entry = blob(ztoc);

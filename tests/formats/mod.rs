@@ -4,6 +4,7 @@
 
 mod discovery;
 mod hostile;
+mod refused;
 pub mod registry;
 
 use std::collections::BTreeMap;

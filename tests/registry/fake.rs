@@ -29,6 +29,8 @@ pub enum Fault {
     Reset,
     /// The body breaks after so many bytes.
     Cut(usize),
+    /// The body breaks after so many bytes, and all tokens have ended.
+    Expire(usize),
     /// The answer begins this late.
     Late(Duration),
     /// The body stops for this long after so many bytes.
@@ -77,13 +79,17 @@ pub struct Inside {
     pub storage: Option<String>,
     /// The signature that storage takes now.
     pub signature: u32,
+    /// What storage answers where the signature is another.
+    pub ended: u16,
     pub auth: Option<AuthMode>,
     /// Tokens that are good.
     pub tokens: HashSet<String>,
     pub issued: u32,
     /// How long tokens are said to be good for, in seconds.
     pub token_life: u64,
-    uploads: HashMap<String, Vec<u8>>,
+    pub uploads: HashMap<String, Vec<u8>>,
+    /// The how manyth request from now with a part of an upload breaks, and the upload is lost.
+    pub loses_upload_at: Option<u32>,
     begun: u32,
 }
 
@@ -110,7 +116,8 @@ pub struct Fake {
 
 impl Fake {
     pub fn start() -> Self {
-        let inside = Arc::new(Mutex::new(Inside { token_life: 300, ..Inside::default() }));
+        let inside =
+            Arc::new(Mutex::new(Inside { token_life: 300, ended: 403, ..Inside::default() }));
         let down = Arc::new(AtomicBool::new(false));
         let (started, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -219,7 +226,14 @@ async fn answer(State((inside, down)): State<Shared>, request: Request) -> Respo
         if let Some(challenge) = inside.challenge(&logged) {
             return challenge;
         }
+        if inside.loses_upload(&logged) {
+            drop(inside);
+            break_connection();
+        }
         let fault = inside.faults.pop_front().or_else(|| inside.always.clone());
+        if matches!(fault, Some(Fault::Expire(_))) {
+            inside.tokens.clear();
+        }
         (fault, inside.route(&logged, &body))
     };
     match fault {
@@ -237,7 +251,7 @@ impl Inside {
     fn route(&mut self, request: &Logged, body: &Bytes) -> Response {
         if let Some(digest) = request.path.strip_prefix("/storage/") {
             if request.query != format!("sig={}", self.signature) {
-                return StatusCode::FORBIDDEN.into_response();
+                return StatusCode::from_u16(self.ended).unwrap().into_response();
             }
             return self.content(digest, request);
         }
@@ -328,6 +342,19 @@ impl Inside {
         let part = data[first..=last].to_vec();
         let headers = [(header::CONTENT_RANGE, content_range)];
         (StatusCode::PARTIAL_CONTENT, headers, part).into_response()
+    }
+
+    /// Whether the upload that the request is a part of is lost by it.
+    fn loses_upload(&mut self, request: &Logged) -> bool {
+        let Some((_, id)) = request.path.split_once("/blobs/uploads/u") else { return false };
+        let Some(left) = self.loses_upload_at.filter(|_| request.method != Method::GET) else {
+            return false;
+        };
+        self.loses_upload_at = left.checked_sub(1).filter(|left| *left > 0);
+        if self.loses_upload_at.is_none() {
+            self.uploads.remove(&format!("u{id}"));
+        }
+        self.loses_upload_at.is_none()
     }
 
     fn begin_upload(&mut self) -> Response {
@@ -457,7 +484,7 @@ async fn spoil(fault: Fault, response: Response) -> Response {
             tokio::time::sleep(pause).await;
             whole
         }
-        Fault::Cut(at) => {
+        Fault::Cut(at) | Fault::Expire(at) => {
             let part = Ok(data.slice(..at.min(length)));
             let broken = Err(io::Error::other("cut on purpose"));
             Body::from_stream(stream::unfold(vec![broken, part], |mut left| async move {

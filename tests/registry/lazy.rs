@@ -25,18 +25,21 @@ fn text(len: usize) -> Vec<u8> {
     text
 }
 
+/// The length of the file `big` in bytes.
+const BIG: usize = 6 << 20;
+
 /// A registry with an image of one layer, and a state root.
-struct World {
-    registry: Fake,
-    root: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) registry: Fake,
+    pub(super) root: tempfile::TempDir,
     /// The layer, uncompressed.
     tar: Vec<u8>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut builder = tar::Builder::new(Vec::new());
-        for (name, len) in [("small", 5000), ("big", 6 << 20), ("other", 300_000)] {
+        for (name, len) in [("small", 5000), ("big", BIG), ("other", 300_000)] {
             let mut header = tar::Header::new_gnu();
             header.set_size(len as u64);
             header.set_mode(0o644);
@@ -67,8 +70,13 @@ impl World {
         Self { registry, root: tempfile::tempdir().unwrap(), tar }
     }
 
-    fn reference(&self) -> String {
+    pub(super) fn reference(&self) -> String {
         format!("docker://{}/app:1", self.registry.host())
+    }
+
+    /// The content of the file `big`: behind a header, `small` in whole blocks, and its own header.
+    pub(super) fn big(&self) -> &[u8] {
+        &self.tar[512 + 5120 + 512..][..BIG]
     }
 
     fn open(&self, config: Config) -> Result<Opened, image::Error> {

@@ -1,6 +1,7 @@
 //! The registry client against a registry that misbehaves in every way, and against a real one.
 
 mod auth;
+mod command_line;
 pub mod distribution;
 pub mod fake;
 mod faults;
@@ -8,6 +9,8 @@ mod lazy;
 mod mirrors;
 mod push;
 mod reads;
+mod redirects;
+mod weather;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use stratafs::content::registry::{
 };
 use stratafs::digest::Digest;
 
+use crate::images::layout::Layout;
 use fake::Fake;
 
 /// Short enough for tests, in the proportions of the defaults.
@@ -42,6 +46,7 @@ pub fn config() -> Config {
         credentials: Arc::new(Anonymous),
         timing: timing(),
         spool_dir: std::env::temp_dir(),
+        uploads_dir: None,
     }
 }
 
@@ -55,6 +60,18 @@ pub fn repository_with(registry: &Fake, config: Config) -> (Client, Repository) 
     let reference = format!("{}/app:latest", registry.host()).parse().unwrap();
     let repository = client.repository(&reference).unwrap();
     (client, repository)
+}
+
+/// Puts all of a layout with one image into a registry, under `tag`.
+pub fn fill(registry: &Fake, layout: &Layout, tag: &str) {
+    for entry in std::fs::read_dir(layout.path().join("blobs/sha256")).unwrap() {
+        registry.add_blob(&std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let index = std::fs::read(layout.path().join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let root = &index["manifests"][0];
+    let manifest = std::fs::read(layout.blob(root["digest"].as_str().unwrap())).unwrap();
+    registry.add_manifest(tag, root["mediaType"].as_str().unwrap(), &manifest);
 }
 
 /// Bytes that differ everywhere.

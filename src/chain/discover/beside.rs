@@ -209,7 +209,7 @@ fn bundle(
 }
 
 /// The content of `descriptor`, checked.
-fn part(
+pub(super) fn part(
     provider: &Arc<dyn Provider>,
     descriptor: &Descriptor,
     limit: u64,

@@ -74,8 +74,8 @@ pub(in crate::chain) enum Reason {
     /// It is there, and nothing but the user's word would make it trustworthy.
     #[error("nothing in the image vouches for {0}; --trust-index {0} would")]
     Untrusted(Digest),
-    /// The table of contents is in an image of its own.
-    #[error("its table of contents is in another image, which is not looked for")]
+    /// The table of contents is in an image of its own, which is not there.
+    #[error("its table of contents is in another image, which is not found under TAG-esgztoc")]
     External,
 }
 

@@ -1,13 +1,18 @@
 //! Tables of contents inside of blobs: eStargz and zstd:chunked.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::content::Provider;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::image;
 use crate::io::ReadAt;
 use crate::layer::Origin;
+use crate::layer::lazy::estargz::{self, Footer};
 use crate::layer::lazy::zstd_chunked::{self, Position, Vouched};
-use crate::layer::lazy::{Lazy, LazyError, MAX_TOC_JSON, estargz};
+use crate::layer::lazy::{Lazy, LazyError, MAX_TOC_JSON};
 
-use super::{Reason, Via, range};
+use super::{Reason, Via, external, range};
 
 /// What a layer in eStargz is called.
 const ESTARGZ: &str = "eStargz";
@@ -23,7 +28,7 @@ const TAIL_MAX: u64 = 1 << 20;
 const TAIL_DIVISOR: u64 = 64;
 
 /// A way to read a layer, what it hangs on, and why that is believed.
-type Reading = (Lazy, Origin, Via);
+pub(super) type Reading = (Lazy, Origin, Via);
 /// The format that was refused, and why.
 type Failed = (&'static str, Reason);
 
@@ -52,6 +57,7 @@ pub(super) fn vouched_origins(layer: &image::Layer) -> Vec<Origin> {
 /// The reading that the table of contents in `blob` gives; `None` where it has none. One that nothing
 /// vouches for is used only if `trusted`.
 pub(super) fn read(
+    provider: &Arc<dyn Provider>,
     blob: &dyn ReadAt,
     layer: &image::Layer,
     trusted: bool,
@@ -70,10 +76,15 @@ pub(super) fn read(
     let toc = promised.map(|text| text.parse()).transpose();
     let toc = toc.map_err(|_| (ESTARGZ, LazyError::Annotation(estargz::TOC_DIGEST).into()))?;
     let trust = Terms { promised: toc.as_ref(), trusted };
-    match estargz::Footer::parse(&tail, size) {
+    match Footer::parse(&tail, size) {
         Err(e) => return Err((ESTARGZ, e.into())),
-        Ok(Some(footer)) => {
-            return stargz(blob, &tail, footer, trust).map(Some).map_err(|e| (ESTARGZ, e));
+        Ok(Some(Footer::Toc { offset, end })) => {
+            let reading = stargz(blob, &tail, offset..end, trust);
+            return reading.map(Some).map_err(|e| (ESTARGZ, e));
+        }
+        Ok(Some(Footer::External)) => {
+            let reading = external::read(provider, layer, trust);
+            return reading.map(Some).map_err(|e| (ESTARGZ, e));
         }
         Ok(None) => {}
     }
@@ -87,16 +98,16 @@ pub(super) fn read(
 
 /// What makes a table of contents usable.
 #[derive(Clone, Copy)]
-struct Terms<'a> {
+pub(super) struct Terms<'a> {
     /// The digest of its JSON by the image.
-    promised: Option<&'a Digest>,
+    pub(super) promised: Option<&'a Digest>,
     /// Whether any is believed.
     trusted: bool,
 }
 
 impl Terms<'_> {
     /// Why something found by a footer alone is believed.
-    fn via(&self) -> Result<Via, LazyError> {
+    pub(super) fn via(&self) -> Result<Via, LazyError> {
         match (self.promised, self.trusted) {
             (Some(_), _) => Ok(Via::Layer),
             (None, true) => Ok(Via::Nothing),
@@ -113,10 +124,10 @@ fn tail(blob: &dyn ReadAt) -> Result<Vec<u8>, Reason> {
 fn stargz(
     blob: &dyn ReadAt,
     tail: &[u8],
-    footer: estargz::Footer,
+    place: Range<u64>,
     terms: Terms<'_>,
 ) -> Result<Reading, Reason> {
-    let estargz::Footer::Toc { offset, end } = footer else { return Err(Reason::External) };
+    let Range { start: offset, end } = place;
     let via = terms.via()?;
     let len = end.saturating_sub(offset);
     if len > MAX_TOC_JSON {
@@ -165,7 +176,7 @@ fn frame(blob: &dyn ReadAt, position: &Position) -> Result<Vec<u8>, Reason> {
     range(blob, position.offset, position.len)
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(bytes);
     hasher.finish()

@@ -4,7 +4,7 @@
 //!
 //! 1. what the user named by its digest: a layer index or a SOCI index;
 //! 2. the table of contents in the blob: eStargz, zstd:chunked, by the annotations of the layer's
-//!    descriptor and then by the blob's footer;
+//!    descriptor and then by the blob's footer, which may say that it is in another image;
 //! 3. a SOCI index that the image's manifest names (its version 2);
 //! 4. only where the user trusts whatever is there: our layer index and SOCI's version 1, found as
 //!    referrers of the manifest, and tables of contents in blobs that no annotation vouches for.
@@ -33,6 +33,7 @@
 
 mod beside;
 mod error;
+mod external;
 mod in_blob;
 mod known;
 
@@ -124,7 +125,7 @@ impl<'a> Discovery<'a> {
                 return None;
             }
         };
-        match in_blob::read(&*blob, layer, self.trust.is_any()) {
+        match in_blob::read(self.provider, &*blob, layer, self.trust.is_any()) {
             Ok(None) => None,
             Ok(Some((lazy, origin, via))) => Some(found(layer, lazy, origin, via)),
             Err((format, reason)) => {

@@ -27,7 +27,7 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) servers: Vec<Arc<Endpoint>>,
     pub(super) reference: Reference,
-    name: String,
+    pub(super) name: String,
     /// What was just fetched is asked for again soon: a tag is resolved, then its manifest read.
     documents: Mutex<HashMap<Digest, Arc<Vec<u8>>>>,
     /// Readers of one blob share what they know of it.
@@ -184,6 +184,25 @@ impl Provider for Repository {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, content::Error> {
         Self::referrers(self, digest, artifact_type).map_err(|e| self.convert(e, digest))
+    }
+
+    fn find_by_suffix(
+        &self,
+        suffix: &str,
+    ) -> Result<Option<(Descriptor, Vec<u8>)>, content::Error> {
+        let reference = &self.0.reference;
+        let tag = match (reference.tag(), reference.digest()) {
+            (Some(tag), _) => tag,
+            (None, None) => "latest",
+            (None, Some(_)) => return Ok(None),
+        };
+        let descriptor = match self.0.clone().fetch(&format!("{tag}{suffix}"), None) {
+            Ok(descriptor) => descriptor,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(e) => return Err(content::Error::Registry(Box::new(e))),
+        };
+        let data = self.0.kept(&descriptor.digest);
+        Ok(data.map(|data| (descriptor, data.to_vec())))
     }
 }
 

@@ -22,6 +22,9 @@ pub const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
 /// How many bytes at the end of a blob hold its footer, whichever it is.
 pub const FOOTER_SIZE: usize = 51;
 
+/// The length in bytes of the footer that says that the table of contents is in another image.
+pub const EXTERNAL_FOOTER_SIZE: u64 = 46;
+
 /// How a footer begins: an empty gzip member with an extra field.
 const FOOTER_HEADER: &[u8] = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff";
 /// How a footer ends: an empty stored block, checksum and size of nothing.
