@@ -1,6 +1,7 @@
-//! What a user can do about errors of snapshots.
+//! What a user can do about errors of snapshots, and of paths in images.
 
 use crate::snapshot::{Error, Kind};
+use crate::tree::{self, Place, Tree};
 
 use super::failure::Failure;
 
@@ -71,6 +72,36 @@ fn advice(e: &Error) -> Option<String> {
         | Error::Closed => return None,
     };
     Some(text)
+}
+
+/// Where `path` leads in `tree`, that of `image`; a failure says where to look.
+pub(super) fn resolve(
+    image: &str,
+    tree: &Tree,
+    path: &[u8],
+    follow: bool,
+) -> Result<Place, Failure> {
+    tree.resolve(path, follow).map_err(|e| {
+        let is_absent = matches!(e, tree::Error::NotFound(_) | tree::Error::ThroughFile(_));
+        let failure = Failure::from(e);
+        if !is_absent {
+            return failure;
+        }
+        let parent = String::from_utf8_lossy(nearest_parent(tree, path)).into_owned();
+        failure.hint(format!("stratafs ls {image} {parent} lists what there is"))
+    })
+}
+
+/// The longest part of `path` that is there.
+fn nearest_parent<'a>(tree: &Tree, path: &'a [u8]) -> &'a [u8] {
+    let mut parent = path;
+    while let Some(slash) = parent.iter().rposition(|b| *b == b'/') {
+        parent = &parent[..slash];
+        if !parent.is_empty() && tree.resolve(parent, true).is_ok() {
+            return parent;
+        }
+    }
+    b"/"
 }
 
 #[cfg(test)]

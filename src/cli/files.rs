@@ -10,6 +10,7 @@ use crate::error::Kind;
 use crate::fs::{Filesystem, NodeId};
 use crate::tree::{Node, Tree};
 
+use super::advice::resolve;
 use super::args::{PathArgs, TreeArgs};
 use super::failure::Failure;
 use super::output::Output;
@@ -107,7 +108,7 @@ pub(crate) fn ls(wire: &Wire, args: &PathArgs, out: Output) -> Result<(), Failur
     let view = wire.view(&args.image)?;
     let tree = view.tree();
     let path = args.path.as_bytes();
-    let place = tree.resolve(path, true)?;
+    let place = resolve(&args.image, tree, path, true)?;
     let mut found = Vec::new();
     if tree.node(place.ino)?.file_type == FileType::Directory {
         for child in tree.children(place.ino, 0)? {
@@ -153,7 +154,7 @@ fn long_line(node: &Node, file: &Listed) -> String {
 /// Prints a file.
 pub(crate) fn cat(wire: &Wire, args: &PathArgs, out: Output) -> Result<(), Failure> {
     let view = wire.view(&args.image)?;
-    let place = view.tree().resolve(args.path.as_bytes(), true)?;
+    let place = resolve(&args.image, view.tree(), args.path.as_bytes(), true)?;
     let filesystem = Filesystem::of_tree(view.mounted_tree());
     let node = NodeId::new(0, place.ino);
     let mut offset = 0;
@@ -201,7 +202,7 @@ pub(crate) fn stat(wire: &Wire, args: &PathArgs, out: Output) -> Result<(), Fail
     let view = wire.view(&args.image)?;
     let tree = view.tree();
     let path = args.path.as_bytes();
-    let place = tree.resolve(path, false)?;
+    let place = resolve(&args.image, tree, path, false)?;
     let node = tree.node(place.ino)?;
     let mut xattrs = Vec::new();
     for xattr in tree.xattrs(place.ino)? {
@@ -284,7 +285,7 @@ struct Branch {
 pub(crate) fn tree(wire: &Wire, args: &TreeArgs, out: Output) -> Result<(), Failure> {
     let view = wire.view(&args.at.image)?;
     let path = args.at.path.as_bytes();
-    let place = view.tree().resolve(path, true)?;
+    let place = resolve(&args.at.image, view.tree(), path, true)?;
     let depth = args.depth.unwrap_or(usize::MAX);
     let root = branch(&view, path, place.ino, depth)?;
     out.show(&root, |root| {

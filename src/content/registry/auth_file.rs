@@ -272,7 +272,7 @@ mod tests {
             let error = AuthFile::parse(json.as_bytes()).unwrap().find("r", "a").unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        for json in ["", "[]", r#"{"auths":"hunter2"}"#, r#"{"auths":{"r":{"auth":5}}}"#] {
+        for json in ["", "5", r#"{"auths":"hunter2"}"#, r#"{"auths":{"r":{"auth":5}}}"#] {
             let error = AuthFile::parse(json.as_bytes()).unwrap_err();
             assert!(matches!(error, AuthFileError::Json(_)), "{json}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
