@@ -44,6 +44,10 @@ pub(crate) struct Global {
     /// --root is given]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) run_root: Option<PathBuf>,
+    /// Folder of registry hosts, in the form of containerd's certs.d; may be given several times
+    /// [default: /etc/containerd/certs.d and /etc/docker/certs.d, or $STRATAFS_HOSTS_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) hosts_dir: Vec<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,

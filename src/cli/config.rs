@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) cache_limit: Option<ByteSize>,
     /// What is fetched before a read wants it.
     pub(crate) prefetch: PrefetchName,
+    /// Folders of registry hosts, the best first; empty for the usual ones.
+    pub(crate) hosts_dirs: Vec<PathBuf>,
     /// Where docker and podman keep credentials, the best first.
     pub(crate) auth_files: Vec<PathBuf>,
 }
@@ -58,6 +60,7 @@ impl Config {
             trust: [global.trust_index.clone(), trust_variable()].concat(),
             cache_limit: global.cache_limit.or_else(cache_limit_variable),
             prefetch: global.prefetch.or_else(prefetch_variable).unwrap_or(PrefetchName::All),
+            hosts_dirs: hosts_dirs(global),
             auth_files: auth_files(),
         }
     }
@@ -125,6 +128,14 @@ impl ModeName {
     pub(crate) fn text(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
+}
+
+fn hosts_dirs(global: &Global) -> Vec<PathBuf> {
+    let mut dirs = global.hosts_dir.clone();
+    if dirs.is_empty() {
+        dirs.extend(path_variable("STRATAFS_HOSTS_DIR"));
+    }
+    dirs.into_iter().map(absolute).collect()
 }
 
 /// Where docker (`docker login`) and podman (`containers-auth.json(5)`) keep credentials.

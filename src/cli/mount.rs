@@ -114,6 +114,9 @@ fn spawn(wire: &Wire, args: &MountArgs) -> Result<Child, Failure> {
     for trusted in &config.trust {
         command.args(["--trust-index", &trusted.to_string()]);
     }
+    for dir in &config.hosts_dirs {
+        command.arg("--hosts-dir").arg(dir);
+    }
     command.arg("serve-mount");
     if let Some(upper) = &args.rw {
         command.arg("--rw").arg(std::path::absolute(upper)?);

@@ -264,7 +264,12 @@ impl Wire {
 /// How registries are found, and who we are to them.
 fn registries(config: &Config) -> registry::Config {
     let credentials = registry::AuthFiles { files: config.auth_files.clone() };
-    registry::Config::new(config.root.join("cache"), Arc::new(credentials))
+    let mut made = registry::Config::new(config.root.join("cache"), Arc::new(credentials));
+    made.uploads_dir = Some(config.root.join("uploads"));
+    if !config.hosts_dirs.is_empty() {
+        made.hosts_dirs.clone_from(&config.hosts_dirs);
+    }
+    made
 }
 
 /// Whether `text` may be a layer: a number, or the start of a digest.

@@ -38,6 +38,12 @@ pub trait Writer: io::Write + Send {
     /// How many bytes there are so far.
     fn written(&self) -> u64;
 
+    /// Whether a failed write has lost what was there, so that only another writer of the same
+    /// content, which begins anew, can succeed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Checks size and digest and makes the content durable and visible. Content that is in the
     /// store already is no error.
     ///

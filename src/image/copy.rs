@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 
 use crate::content::{self, Descriptor, Ingester, Provider, Writer};
+use crate::error::{Classify, Kind};
 use crate::io::Cursor;
 
 use super::media_type::{Class, classify};
@@ -14,6 +15,9 @@ use super::{Cancel, Error, Handler, Step, children, dispatch, handlers};
 
 /// How much is copied between two looks at the cancel token, in bytes.
 const COPY_CHUNK: usize = 1 << 20;
+
+/// How often one blob is begun, where what is there of it is lost or wrong.
+const TRIES: usize = 3;
 
 /// How far the copy of one blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,20 +123,45 @@ fn fetch(
         observer(descriptor, Progress::Exists);
         return Ok(());
     }
-    let mut writer = to.resume(descriptor)?;
-    let resumed = writer.written() > 0;
-    transfer(from, to, descriptor, &mut *writer, observer, cancel)?;
-    match writer.commit(descriptor.size, &descriptor.digest) {
-        // What an earlier run left may be what is wrong.
-        Err(content::Error::DigestMismatch { .. }) if resumed => {
-            let mut writer = to.resume(descriptor)?;
-            transfer(from, to, descriptor, &mut *writer, observer, cancel)?;
-            writer.commit(descriptor.size, &descriptor.digest)?;
+    for tries_left in (0..TRIES).rev() {
+        let mut writer = to.resume(descriptor)?;
+        let resumed = writer.written() > 0;
+        if let Err(e) = transfer(from, to, descriptor, &mut *writer, observer, cancel) {
+            match writer.is_lost() && tries_left > 0 {
+                true => continue,
+                false => return Err(e),
+            }
         }
-        other => other?,
+        match writer.commit(descriptor.size, &descriptor.digest) {
+            // What an earlier run left may be what is wrong.
+            Err(e) if tries_left > 0 && is_worth_another_try(&e, resumed) => {}
+            other => {
+                other?;
+                break;
+            }
+        }
     }
     observer(descriptor, Progress::Done);
     Ok(())
+}
+
+/// Whether a store that does not take content may do so when it is sent anew.
+fn is_worth_another_try(error: &content::Error, resumed: bool) -> bool {
+    match error.kind() {
+        Kind::Aborted => true,
+        Kind::DataLoss | Kind::FailedPrecondition | Kind::NotFound => resumed,
+        Kind::AlreadyExists
+        | Kind::InvalidArgument
+        | Kind::Unavailable
+        | Kind::DeadlineExceeded
+        | Kind::Canceled
+        | Kind::Unauthenticated
+        | Kind::PermissionDenied
+        | Kind::ResourceExhausted
+        | Kind::OutOfRange
+        | Kind::NotImplemented
+        | Kind::Internal => false,
+    }
 }
 
 /// Writes what is missing.

@@ -88,7 +88,11 @@ impl Container {
         let config = wire.config();
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--root").arg(&config.root).arg("--run-root").arg(&config.run_root);
-        command.args(["--log", &config.log, "--no-progress", "keep-container"]);
+        command.args(["--log", &config.log, "--no-progress"]);
+        for dir in &config.hosts_dirs {
+            command.arg("--hosts-dir").arg(dir);
+        }
+        command.arg("keep-container");
         if how.live {
             command.arg("--live");
         }

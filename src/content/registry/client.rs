@@ -9,6 +9,7 @@ use super::driver::Driver;
 use super::endpoint::Endpoint;
 use super::hosts;
 use super::traffic::Traffic;
+use super::unfinished::Unfinished;
 use super::{Credentials, Error, Reference, Repository, Timing};
 
 /// How many chunks are fetched ahead at the same time, of all blobs together.
@@ -27,6 +28,9 @@ pub struct Config {
     /// The folder in which blobs of registries that ignore ranges are kept, in unnamed files,
     /// while they are used; made when it is needed.
     pub spool_dir: PathBuf,
+    /// The folder in which it is written down how far uploads are, for another process to go on
+    /// with them; made when it is needed. `None`: they end with the process.
+    pub uploads_dir: Option<PathBuf>,
 }
 
 impl Config {
@@ -40,6 +44,7 @@ impl Config {
             credentials,
             timing: Timing::default(),
             spool_dir,
+            uploads_dir: None,
         }
     }
 }
@@ -56,6 +61,7 @@ pub(super) struct Shared {
     pub(super) timing: Timing,
     pub(super) traffic: Arc<Traffic>,
     pub(super) spool_dir: PathBuf,
+    pub(super) unfinished: Option<Unfinished>,
     /// For requests that nobody waits for yet.
     pub(super) bulk: Arc<Semaphore>,
     hosts_dirs: Vec<PathBuf>,
@@ -73,6 +79,7 @@ impl Client {
             timing: config.timing,
             traffic: Arc::default(),
             spool_dir: config.spool_dir,
+            unfinished: config.uploads_dir.map(Unfinished::new),
             bulk: Arc::new(Semaphore::new(BULK_REQUESTS)),
             hosts_dirs: config.hosts_dirs,
             plain_http: config.plain_http,

@@ -111,6 +111,14 @@ pub enum Error {
         /// The server that gave it.
         host: String,
     },
+    /// The registry does not know of an upload any more, of which something was sent.
+    #[error("{host} has lost what was sent to {what}")]
+    UploadLost {
+        /// The repository.
+        what: String,
+        /// The server.
+        host: String,
+    },
     /// No server of the registry is configured to do this.
     #[error("no server of {host} may be asked to {action}: see its hosts.toml")]
     NoServer {
@@ -173,6 +181,7 @@ impl Error {
             | Error::SizeMismatch { .. }
             | Error::Tls { .. } => Remedy::Elsewhere,
             Error::Deadline { .. }
+            | Error::UploadLost { .. }
             | Error::NoServer { .. }
             | Error::BadHosts { .. }
             | Error::BadTag(_)
@@ -206,6 +215,7 @@ impl Classify for Error {
             | Error::Tls { .. }
             | Error::Stopped => Kind::Unavailable,
             Error::Silent { .. } | Error::Deadline { .. } => Kind::DeadlineExceeded,
+            Error::UploadLost { .. } => Kind::Aborted,
             Error::Status { .. } | Error::NoServer { .. } => Kind::FailedPrecondition,
             Error::BadAnswer { .. } | Error::SizeMismatch { .. } | Error::DigestMismatch { .. } => {
                 Kind::DataLoss

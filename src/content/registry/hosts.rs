@@ -206,7 +206,7 @@ fn with_scheme(server: &str, plain: bool) -> String {
 }
 
 /// Whether `host[:port]` is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

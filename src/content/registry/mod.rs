@@ -8,6 +8,7 @@
 //! repository   a store: descriptors to readers
 //! push         the writing side
 //! uploads      blobs in pieces, documents, lists of referrers
+//! unfinished   how far uploads are, on disk
 //! ahead        a blob read from front to back, the next chunks under way
 //! blob         ranges of one blob; where it is redirected to; spool for registries without ranges
 //! manifests    manifests, indexes, referrers
@@ -50,6 +51,7 @@ mod timing;
 mod traffic;
 mod transport;
 mod tries;
+mod unfinished;
 mod uploads;
 
 pub use client::{Client, Config};

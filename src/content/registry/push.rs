@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::content::{self, Descriptor, Ingester, MAX_DOCUMENT, Writer};
 use crate::digest::{Algorithm, Digest, Hasher};
 
+use super::error::Remedy;
 use super::manifests::is_document;
 use super::uploads::{Put, Upload};
 use super::{Error, Repository};
@@ -45,46 +46,75 @@ impl Ingester for Repository {
     }
 
     fn create(&self, algorithm: Algorithm) -> Result<Box<dyn Writer>, content::Error> {
-        Ok(Box::new(PushWriter::new(self.clone(), algorithm, None)))
+        Ok(Box::new(PushWriter::new(self.clone(), Hasher::new(algorithm))))
     }
 
     fn resume(&self, descriptor: &Descriptor) -> Result<Box<dyn Writer>, content::Error> {
-        let algorithm = descriptor.digest.algorithm();
-        let document = is_document(&descriptor.media_type).then(|| descriptor.media_type.clone());
-        Ok(Box::new(PushWriter::new(self.clone(), algorithm, document)))
+        let digest = descriptor.digest.clone();
+        let mut writer = PushWriter::new(self.clone(), Hasher::new(digest.algorithm()));
+        if is_document(&descriptor.media_type) {
+            writer.document = Some(descriptor.media_type.clone());
+            return Ok(Box::new(writer));
+        }
+        let (inner, wanted, size) = (self.inner().clone(), digest.clone(), descriptor.size);
+        let begun = async move { Ok(inner.take_up(&wanted, size).await) };
+        let begun = self.inner().shared.driver.run(begun).map_err(|e| self.convert(e, &digest))?;
+        if let Some(upload) = begun {
+            (writer.written, writer.hasher) = (upload.sent(), None);
+            writer.upload = Some(upload);
+        }
+        writer.digest = Some(digest);
+        Ok(Box::new(writer))
     }
 }
 
 /// Content on its way into a repository: pieces of a blob, or a whole document.
 struct PushWriter {
     repository: Repository,
-    hasher: Hasher,
+    /// `None` where another process has sent the beginning: then only the registry checks it.
+    hasher: Option<Hasher>,
     written: u64,
     /// What is not sent yet.
     piece: Vec<u8>,
     upload: Option<Upload>,
     /// The media type, where this is a manifest or index.
     document: Option<String>,
+    /// Of the blob, where it is known before.
+    digest: Option<Digest>,
+    lost: bool,
 }
 
 impl PushWriter {
-    fn new(repository: Repository, algorithm: Algorithm, document: Option<String>) -> Self {
-        let (hasher, piece) = (Hasher::new(algorithm), Vec::new());
-        Self { repository, hasher, written: 0, piece, upload: None, document }
+    fn new(repository: Repository, hasher: Hasher) -> Self {
+        Self {
+            repository,
+            hasher: Some(hasher),
+            written: 0,
+            piece: Vec::new(),
+            upload: None,
+            document: None,
+            digest: None,
+            lost: false,
+        }
     }
 
     /// Sends the piece.
     fn send(&mut self) -> Result<(), Error> {
         let (inner, upload) = (self.repository.inner().clone(), self.upload.take());
         let piece = Bytes::from(std::mem::take(&mut self.piece));
+        let digest = self.digest.clone();
         let run = async move {
             let upload = match upload {
                 Some(upload) => upload,
                 None => inner.begin_upload().await?,
             };
-            inner.send_piece(upload, piece).await
+            let upload = inner.send_piece(upload, piece).await?;
+            digest.iter().for_each(|digest| inner.note(&upload, digest));
+            Ok(upload)
         };
-        self.upload = Some(self.repository.inner().shared.driver.run(run)?);
+        let sent = self.repository.inner().shared.driver.run(run);
+        self.lost = matches!(sent, Err(Error::UploadLost { .. }));
+        self.upload = Some(sent?);
         Ok(())
     }
 
@@ -102,7 +132,12 @@ impl PushWriter {
                 Some(upload) => upload,
                 None => inner.begin_upload().await?,
             };
-            inner.end_upload(upload, Bytes::from(piece), &digest).await
+            let ended = inner.end_upload(upload, Bytes::from(piece), &digest).await;
+            // Of what the registry does not take nobody else makes a blob either.
+            if ended.as_ref().err().is_none_or(|e| e.remedy() == Remedy::Elsewhere) {
+                inner.forget(&digest);
+            }
+            ended
         })
     }
 }
@@ -122,7 +157,7 @@ impl io::Write for PushWriter {
         }
         let n = buf.len().min(limit - self.piece.len());
         self.piece.extend_from_slice(&buf[..n]);
-        self.hasher.update(&buf[..n]);
+        self.hasher.iter_mut().for_each(|hasher| hasher.update(&buf[..n]));
         self.written += n as u64;
         Ok(n)
     }
@@ -137,14 +172,19 @@ impl Writer for PushWriter {
         self.written
     }
 
+    fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     fn commit(mut self: Box<Self>, size: u64, digest: &Digest) -> Result<(), content::Error> {
         let store = content::Provider::name(&self.repository).to_owned();
         if self.written != size {
             let (digest, found) = (digest.clone(), self.written);
             return Err(content::Error::SizeMismatch { digest, store, expected: size, found });
         }
-        let found = self.hasher.clone().finish();
-        if found != *digest {
+        if let Some(found) = self.hasher.take().map(Hasher::finish)
+            && found != *digest
+        {
             return Err(content::Error::DigestMismatch { expected: digest.clone(), found, store });
         }
         let repository = self.repository.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, redirect};
 use url::Url;
 
+use super::hosts::is_loopback;
 use super::{Error, Timing};
 
 /// How long a connection is kept that nothing is asked of.
@@ -53,7 +54,10 @@ impl Transport {
             // A provider that the program has installed already is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        Client::builder()
+        let builder = Client::builder();
+        // As Go's programs do: a proxy elsewhere cannot mean the same machine.
+        let builder = if is_loopback(&self.host) { builder.no_proxy() } else { builder };
+        builder
             .user_agent(concat!("stratafs/", env!("CARGO_PKG_VERSION")))
             // Followed by hand, so that no token goes along.
             .redirect(redirect::Policy::none())

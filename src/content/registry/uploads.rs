@@ -37,6 +37,13 @@ pub(super) struct Put<'a> {
     pub(super) data: Vec<u8>,
 }
 
+impl Upload {
+    /// How many bytes the registry has.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
 impl Inner {
     /// Whether the repository has the content, in the size that is asked for where it says.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
@@ -110,6 +117,11 @@ impl Inner {
     }
 
     /// Asks how much of an upload is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UploadLost`] where the registry does not know it any more, or less of it than before;
+    /// distribution forgets uploads of which a piece broke off.
     async fn ask_progress(
         &self,
         upload: &mut Upload,
@@ -118,21 +130,58 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), Error> {
         let call = self.upload_call(Method::GET, "").at(upload.location.clone());
-        // Where it cannot say either, the piece is simply sent again.
-        let Ok((response, url)) = upload.server.send(&call, deadline).await else { return Ok(()) };
-        let range = response.headers().get(RANGE).and_then(|r| r.to_str().ok());
-        let last = range.and_then(|r| r.rsplit_once('-')?.1.parse::<u64>().ok());
-        let there = last.map_or(0, |last| last + 1);
+        let lost = |what| Error::UploadLost { what, host: upload.server.host() };
+        let (response, url) = match upload.server.send(&call, deadline).await {
+            Ok(answer) => answer,
+            Err(Error::NotFound { .. } | Error::Status { status: 400 | 410 | 416, .. }) => {
+                return Err(lost(call.what));
+            }
+            // Where it cannot say either, the piece is simply sent again.
+            Err(_) => return Ok(()),
+        };
+        let there = progress(&response);
         if !(start..=end).contains(&there) {
-            let reason = format!("it has {there} bytes of an upload of which {start} were sent");
-            let host = upload.server.host();
-            return Err(Error::BadAnswer { what: call.what, host, reason });
+            return Err(lost(call.what));
         }
         upload.sent = there;
         if let Ok(location) = next_location(&response, &url, &call) {
             upload.location = location;
         }
         Ok(())
+    }
+
+    /// Goes on with the upload of a blob of `size` bytes that another process began; `None` where
+    /// none is known, or the registry does not know it any more.
+    pub(super) async fn take_up(&self, digest: &Digest, size: u64) -> Option<Upload> {
+        let address = self.shared.unfinished.as_ref()?.take(&self.name, digest)?;
+        let location = Url::parse(&address).ok()?;
+        let servers = self.servers_for(|spec| spec.push);
+        let server = servers.into_iter().next().filter(|server| server.is_own(&location))?;
+        let mut upload = Upload { server, location, sent: 0 };
+        let deadline = Instant::now() + self.shared.timing.total;
+        self.ask_progress(&mut upload, 1, size, deadline).await.ok()?;
+        // It could not say: nothing is gained.
+        if upload.sent == 0 {
+            return None;
+        }
+        self.note(&upload, digest);
+        Some(upload)
+    }
+
+    /// Writes down how far the upload of `digest` is.
+    pub(super) fn note(&self, upload: &Upload, digest: &Digest) {
+        if let Some(unfinished) = &self.shared.unfinished
+            && upload.server.is_own(&upload.location)
+        {
+            unfinished.keep(&self.name, digest, upload.location.as_str());
+        }
+    }
+
+    /// Forgets the upload of `digest`.
+    pub(super) fn forget(&self, digest: &Digest) {
+        if let Some(unfinished) = &self.shared.unfinished {
+            unfinished.forget(&self.name, digest);
+        }
     }
 
     /// Sends the last piece and closes the upload.
@@ -150,12 +199,20 @@ impl Inner {
             .header(CONTENT_TYPE, "application/octet-stream")
             .with_body(piece);
         let mut tries = self.upload_tries(&upload, call.body.as_ref().map_or(0, Bytes::len) as u64);
+        let mut has_failed = false;
         loop {
             let server = tries.next().await?;
             match server.send(&call, tries.deadline).await {
                 Ok(_) => return Ok(()),
+                // The try before may have ended it halfway.
+                Err(Error::NotFound { .. } | Error::Status { status: 400 | 416, .. })
+                    if has_failed =>
+                {
+                    return Err(Error::UploadLost { what: call.what, host: server.host() });
+                }
                 Err(e) => {
                     tries.failed(&server, e)?;
+                    has_failed = true;
                     // The answer may have been lost after the work was done.
                     let head = self.upload_call(Method::HEAD, &format!("blobs/{digest}"));
                     if server.head(&head, tries.deadline).await.is_ok() {
@@ -239,6 +296,13 @@ impl Inner {
         let what = self.reference.to_string();
         Tries::new(servers, &what, len, self.shared.timing, self.shared.traffic.clone())
     }
+}
+
+/// How many bytes of an upload there are: `Range: 0-LAST`. Distribution says `0-0` of none too.
+fn progress(response: &Response) -> u64 {
+    let range = response.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    let last = range.and_then(|range| range.rsplit_once('-')?.1.trim().parse::<u64>().ok());
+    last.filter(|last| *last > 0).map_or(0, |last| last.saturating_add(1))
 }
 
 /// Where an upload goes on.
