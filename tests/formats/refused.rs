@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::discovery::{
-    TOC_DIGEST, annotated, eager, indexes, inspected, layer, mounted, with_soci,
+    TOC_DIGEST, annotated, eager, indexes, inspected, layer, mounted, ungzip, with_soci,
 };
 use super::{range, vector};
 use crate::images::layout::{Layer, Layout, digest};

@@ -358,7 +358,7 @@ fn a_byte_that_is_flipped_on_disk_is_found_and_fetched_again(
         let output = stratafs.command(&["cache", "verify"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", texts(&output));
         let said = texts(&output);
-        assert!(said.contains("1 spans of the cache were damaged"), "{said}");
+        assert!(said.contains("1 spans were damaged and are dropped"), "{said}");
         stratafs.run(&["cache", "verify"]);
     }
     let before = world.registry.requests().len();

@@ -6,7 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use stratafs::content::conformance::{self, Known};
 use stratafs::content::{ContainerdStore, Descriptor};
 
-use super::fixture::{Containerd, Daemon, registry_with};
+use super::containerd::{Containerd, Release};
+use super::fixture::{Daemon, registry_with};
 
 /// The metrics at `address`: each line's name with its labels, and its value.
 fn metrics(address: &str) -> Vec<(String, f64)> {
@@ -28,7 +29,7 @@ fn on_demand_reads_bytes_by_layer_and_the_cache_are_told() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     daemon.config = format!("metrics = \"{address}\"\n");
     daemon.start();
-    let containerd = Containerd::with(daemon);
+    let containerd = Containerd::with(daemon, Release::Installed, None);
     let (_registry, reference) = registry_with("debian");
     containerd.rpull("default", &reference);
     let prune = ["cache", "prune", "--keep", "0B"];
