@@ -18,6 +18,8 @@ use crate::telemetry::{Histogram, LATENCY_BOUNDS};
 /// Reads the counters of the cache when they are asked for.
 pub(super) struct CacheMetrics(pub(super) Arc<Layers>);
 
+/// A name, what it means, and how it is had of a layer.
+type OfLayer = (&'static str, &'static str, fn(&CachedLayer) -> u64);
 /// A name without its prefix, what it means, and its value.
 type Metric = (&'static str, &'static str, u64);
 
@@ -137,7 +139,7 @@ fn by_layer(
     encoder: &mut DescriptorEncoder<'_>,
     layers: &[(Digest, Arc<CachedLayer>)],
 ) -> Result<(), fmt::Error> {
-    let counts: [(&str, &str, fn(&CachedLayer) -> u64); 2] = [
+    let counts: [OfLayer; 2] = [
         ("stratafs_layer_fetched_bytes", "Compressed bytes fetched of a layer", |layer| {
             layer.counters().fetched_bytes.get()
         }),
@@ -152,7 +154,7 @@ fn by_layer(
             ConstCounter::new(value(layer)).encode(descriptor.encode_family(&labels)?)?;
         }
     }
-    let sizes: [(&str, &str, fn(&CachedLayer) -> u64); 2] = [
+    let sizes: [OfLayer; 2] = [
         ("stratafs_layer_stored_bytes", "Bytes of a layer in the cache", |layer| {
             layer.state().stored
         }),
