@@ -48,6 +48,17 @@ fn file_bytes(tree: &Tree, ino: u32, offset: u64, len: usize) -> Vec<u8> {
     out
 }
 
+/// Fails where `fsck.erofs` or `dump.erofs` finds anything wrong.
+pub(super) fn check(image: &Path, blob: &Path) {
+    let device = format!("--device={}", blob.display());
+    for tool in [&["fsck.erofs"][..], &["dump.erofs", "-s", "-S"]] {
+        let found = Command::new(tool[0]).args(&tool[1..]).arg(&device).arg(image).output();
+        let found = found.unwrap();
+        let text = String::from_utf8_lossy(&found.stderr);
+        assert!(found.status.success() && !text.contains("<E>"), "{tool:?}: {text}");
+    }
+}
+
 /// An image, its blob and its tree.
 pub(super) struct Made<'t> {
     pub(super) tree: &'t Tree,
@@ -82,16 +93,9 @@ impl<'t> Made<'t> {
         Self { tree, image, blob }
     }
 
-    /// Fails where `fsck.erofs` or `dump.erofs` finds anything wrong.
+    /// Fails where anybody finds anything wrong.
     pub(super) fn check(&self) {
-        let device = format!("--device={}", self.blob.display());
-        for tool in [&["fsck.erofs"][..], &["dump.erofs", "-s", "-S"]] {
-            let mut command = Command::new(tool[0]);
-            command.args(&tool[1..]).arg(&device).arg(self.image.path());
-            let found = command.output().unwrap();
-            let text = String::from_utf8_lossy(&found.stderr);
-            assert!(found.status.success() && !text.contains("<E>"), "{tool:?}: {text}");
-        }
+        check(self.image.path(), &self.blob);
         self.image.verify().unwrap();
     }
 

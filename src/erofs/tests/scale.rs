@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::made::{Made, folder};
+use super::made::{Made, check, folder};
 use crate::archive::{FileType, LayerPath};
 use crate::erofs::{DataPath, Image};
 use crate::layer::{Extent, Inode, Name, Target, Toc};
@@ -52,6 +52,28 @@ fn wide(files: usize, width: usize) -> Toc {
         name(&mut toc, &path, n);
     }
     toc
+}
+
+#[test]
+fn a_million_files_are_an_image() {
+    const FILES: usize = 1_000_000;
+    let tree = merged(&[wide(FILES, 1000)]);
+    let dir = folder();
+    let path = dir.path().join("image");
+    let image = Image::create(&tree, &path).unwrap();
+    let blob = dir.path().join("blob");
+    std::fs::File::create(&blob).unwrap().set_len(tree.summary().data_len).unwrap();
+    check(&path, &blob);
+    let mount = image.mount(&blob, DataPath::Cached).unwrap();
+    let lib = mount.path().join("usr/lib");
+    let mut found = 0;
+    for (folder, n) in std::fs::read_dir(&lib).unwrap().zip(0..) {
+        let folder = folder.unwrap();
+        found += std::fs::read_dir(folder.path()).unwrap().count();
+        let any = folder.path().join(format!("some-file-name-{:06}.py", n % 1000));
+        assert_eq!(any.symlink_metadata().unwrap().len(), 1000);
+    }
+    assert_eq!(found, FILES);
 }
 
 #[test]
