@@ -10,7 +10,7 @@ import tempfile
 import time
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
-PROGRAM = os.path.join(TOP, "target/release/stratafs")
+PROGRAM = os.environ.get("STRATAFS", os.path.join(TOP, "target/release/stratafs"))
 
 
 def image(name):

@@ -9,17 +9,17 @@ PIECE = 64 * 1024
 
 
 class Throttle:
-    """Listens on a port of its own and passes on to `target`, a (host, port). `rate` is in bytes a
+    """Listens on a port of its own of `host` and passes on to `target`, a (host, port). `rate` is in bytes a
     second, all connections together; `delay` in seconds, one way. None and 0: as it comes."""
 
-    def __init__(self, target, rate=None, delay=0.0):
+    def __init__(self, target, rate=None, delay=0.0, host="127.0.0.1"):
         self.target, self.rate, self.delay = target, rate, delay
         self.bytes = self.requests = 0
         self.free_at = 0.0
         self.lock = threading.Lock()
         self.is_down = False
         self.open = set()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((host, 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -19,6 +20,9 @@ use super::{Chain, Error, Layer, Trust};
 
 /// The most decoded bytes that are kept in memory for all layers together.
 const MEMORY_CACHE: u64 = 24 << 20;
+
+/// Of how many inodes of a layer it is looked up where their data are.
+const MAX_FILES: u32 = 1 << 18;
 
 /// What reading an image takes: its tree, and each layer's own tree and span table.
 struct Ready {
@@ -220,6 +224,10 @@ impl Store {
         };
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
+        if let Some(cached) = &cached {
+            let raw = raw.clone();
+            cached.set_files(Box::new(move || files(&raw)));
+        }
         let descriptor = descriptor.clone();
         Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached })
     }
@@ -340,6 +348,15 @@ impl Store {
         let tag = tag.map_or_else(String::new, |tag| format!("{tag}."));
         self.root.join("trees").join(format!("{}.{tag}{extension}", stem(digest)))
     }
+}
+
+/// Where the data of each file of a layer are, as far as its first [`MAX_FILES`] inodes tell.
+fn files(raw: &Tree) -> Vec<Range<u64>> {
+    let inodes = raw.summary().inodes.min(MAX_FILES);
+    let extents = (1..=inodes).filter_map(|ino| raw.extents(ino, 0).ok()).flatten().flatten();
+    let range =
+        |extent: tree::Extent| extent.layer_offset..extent.layer_offset.saturating_add(extent.len);
+    extents.map(range).collect()
 }
 
 /// A digest as the start of a file name.

@@ -67,6 +67,7 @@ fn options(wire: &Wire, file: &ServeConfig) -> service::Options {
         sync_on_commit: file.snapshots.sync_on_commit,
         start_holder,
         mode: config.mode.into(),
+        prefetch: config.prefetch.into(),
         needed: Arc::new(move || match snapshot::mounted(&Wire::new(config.clone())) {
             Ok(needed) => Some(needed),
             Err(error) => {

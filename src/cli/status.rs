@@ -32,6 +32,9 @@ pub(super) struct Counts {
     misses: u64,
     /// How long they waited altogether, in seconds.
     waited: f64,
+    /// Compressed bytes of the spans that reads wanted.
+    #[serde(default)]
+    wanted_bytes: u64,
     /// Compressed bytes fetched for reads.
     demand_bytes: u64,
     /// Compressed bytes fetched before a read wanted them.
@@ -70,6 +73,7 @@ impl Counts {
             counts.hit_bytes = c.hit_bytes.get();
             counts.misses = c.misses.get();
             counts.waited = c.miss_latency.sum();
+            counts.wanted_bytes = c.wanted_bytes.get();
             counts.demand_bytes = c.demand_bytes.get();
             counts.ahead_bytes = c.ahead_bytes.get();
             counts.verification_failures = c.corrupt.get() + c.mismatched.get();
@@ -101,10 +105,11 @@ impl Counts {
     /// A few lines for a person.
     pub(super) fn text(&self) -> String {
         format!(
-            "{} requests, {} received; {} fetched for reads, {} ahead of them\n\
+            "{} requests, {} received; reads wanted {}; {} fetched for reads, {} ahead of them\n\
              {} read from the cache; {} reads waited, {:.2} s altogether\n",
             self.requests,
             human_size(self.received),
+            human_size(self.wanted_bytes),
             human_size(self.demand_bytes),
             human_size(self.ahead_bytes),
             human_size(self.hit_bytes),

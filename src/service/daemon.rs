@@ -27,7 +27,7 @@ use super::reclaim::{Needed, Reclaim, Reclaimer};
 use super::remote::Remote;
 use super::slots::Slots;
 use super::snapshots::SnapshotService;
-use crate::chain::Store;
+use crate::chain::{Prefetch, Store};
 use crate::content::registry::Client;
 use crate::erofs::{Choice, Mode, Way};
 use crate::snapshot::{self, Backend, Owner};
@@ -65,6 +65,8 @@ pub struct Options {
     pub needed: Needed,
     /// Which way chains are shown.
     pub mode: Mode,
+    /// What is fetched of a chain that is shown for the first time, before reads want it.
+    pub prefetch: Prefetch,
 }
 
 /// The daemon behind containerd's proxy plugin.
@@ -196,6 +198,7 @@ impl Daemon {
         };
         reclaiming.abort();
         self.counts.log(self.layers.stats());
+        self.layers.keep();
         let closed = snapshot::Snapshotter::close(&self.backend.snapshotter(Owner::Containerd));
         served.and(closed.map_err(Error::from))
     }
@@ -259,6 +262,7 @@ fn mount(
             Way::Erofs => Mode::Auto,
             Way::Fuse => Mode::Fuse,
         },
+        prefetch: options.prefetch,
     };
     let layers = match take_over(&socket, &slots, parts()) {
         Ok(Some(layers)) => {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::Error;
 use super::images::Images;
 use super::slots::{Slot, Slots};
-use crate::chain::{Chain, Quiet, Store};
+use crate::chain::{Chain, Prefetch, Quiet, Store};
 use crate::content::cache::Whole;
 use crate::content::registry::Traffic;
 use crate::digest::ChainId;
@@ -39,6 +39,7 @@ pub(super) struct Layers {
     /// The folder of EROFS mounts, by chain.
     erofs: PathBuf,
     mode: Mode,
+    prefetch: Prefetch,
     /// Chains that are shown.
     lowers: Mutex<HashMap<ChainId, Shown>>,
     /// Chains that are being shown just now; who comes second waits.
@@ -52,6 +53,8 @@ pub(super) struct Parts {
     /// The folder of EROFS mounts.
     pub(super) erofs: PathBuf,
     pub(super) mode: Mode,
+    /// What is fetched of a chain when it is shown.
+    pub(super) prefetch: Prefetch,
 }
 
 /// A chain that is shown.
@@ -108,9 +111,21 @@ impl Layers {
     fn of(filesystem: Arc<Filesystem>, mounted: Mounted, parts: Parts, slots: Slots) -> Self {
         let mountpoint = mounted.mountpoint().to_owned();
         let mounted = ManuallyDrop::new(mounted);
-        let Parts { store, images, erofs, mode } = parts;
+        let Parts { store, images, erofs, mode, prefetch } = parts;
         let (lowers, opening) = (Mutex::default(), Mutex::default());
-        Self { filesystem, mounted, mountpoint, store, images, slots, erofs, mode, lowers, opening }
+        Self {
+            filesystem,
+            mounted,
+            mountpoint,
+            store,
+            images,
+            slots,
+            erofs,
+            mode,
+            prefetch,
+            lowers,
+            opening,
+        }
     }
 
     /// Shows a chain that is in the FUSE mount already; as EROFS where that can be done.
@@ -164,6 +179,13 @@ impl Layers {
         self.images.traffic()
     }
 
+    /// Keeps what is in the cache, and what starts have read: the process is about to end.
+    pub(super) fn keep(&self) {
+        if let Ok(cache) = self.store.cache() {
+            cache.keep(true);
+        }
+    }
+
     /// How many chains are shown.
     pub(super) fn shown(&self) -> usize {
         self.slots.all().len()
@@ -185,6 +207,8 @@ impl Layers {
 
     fn show_alone(&self, chain: &ChainId, name: &SlotName) -> Result<(), Error> {
         let opened = open(&self.store, &self.images, chain)?;
+        // A container is about to start on it.
+        opened.start(self.prefetch);
         let slot = self.slots.take(chain, opened.tree.fingerprint())?;
         let attached = self.filesystem.attach_at(slot, name, opened.mounted_tree());
         attached.map_err(|source| Error::Attach { chain: chain.clone(), source })?;

@@ -27,6 +27,10 @@ fn after_a_restart_without_a_registry_all_is_there() {
     let before = containerd.snapshots("default");
     drop(registry);
     containerd.daemon.stop();
+    // What the start has read is recorded, for the next one.
+    let names = fs::read_dir(containerd.daemon.root().join("index")).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.any(|name| name.ends_with(".trace")));
     containerd.daemon.start();
     containerd.wait_for_plugin();
     assert_eq!(containerd.snapshots("default"), before);

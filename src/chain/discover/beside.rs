@@ -179,10 +179,14 @@ impl Content {
             return Err(unknown(Reason::NotAnIndex(digest.clone())));
         }
         let bundle = |media_type| bundle(provider, &manifest, media_type);
-        let indexes = bundle(INDEXES).and_then(|b| b.ok_or(Reason::Missing("layer indexes")));
+        let (indexes, traces) = std::thread::scope(|scope| {
+            let traces = scope.spawn(|| bundle(TRACES));
+            (bundle(INDEXES), traces.join())
+        });
+        let indexes = indexes.and_then(|b| b.ok_or(Reason::Missing("layer indexes")));
         let indexes = indexes.map_err(|e| (OURS, e))?;
         // Traces only make a start faster.
-        let traces = bundle(TRACES).ok().flatten().unwrap_or_default();
+        let traces = traces.ok().and_then(Result::ok).flatten().unwrap_or_default();
         Ok(Content::Ours { indexes, traces })
     }
 }
@@ -218,7 +222,8 @@ pub(super) fn part(
     if size > limit {
         return Err(Reason::TooLarge { digest, size, limit });
     }
-    let blob = provider.open_sequential(descriptor)?;
+    // By one request: what is small is there sooner than in pieces.
+    let blob = provider.open(descriptor)?;
     let bytes = range(&*blob, 0, size)?;
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(&bytes);

@@ -7,7 +7,8 @@
 //!    descriptor and then by the blob's footer, which may say that it is in another image;
 //! 3. a SOCI index that the image's manifest names (its version 2);
 //! 4. only where the user trusts whatever is there: our layer index and SOCI's version 1, found as
-//!    referrers of the manifest, and tables of contents in blobs that no annotation vouches for.
+//!    referrers of the manifest;
+//! 5. then tables of contents in blobs that no annotation vouches for: each blob is asked for its end.
 //!
 //! Where none of these can be used, the whole blob is passed over once.
 //!
@@ -105,18 +106,24 @@ impl<'a> Discovery<'a> {
             .beside
             .get_or_init(|| Beside::find(self.provider, self.image, self.trust, self.explain));
         refused.extend(beside.refused().cloned());
+        let format = in_blob::guess(layer);
+        let is_promised = format.is_some();
+        // Without a promise, each blob would have to be asked: that is left for the end.
+        let may_ask = !is_promised && (self.trust.is_any() || self.explain);
         let found = beside
             .named(self.provider, layer, &mut refused)
-            .or_else(|| self.in_blob(layer, &mut refused))
-            .or_else(|| beside.others(self.provider, layer, &mut refused));
+            .or_else(|| is_promised.then(|| self.in_blob(layer, format, &mut refused))?)
+            .or_else(|| beside.others(self.provider, layer, &mut refused))
+            .or_else(|| may_ask.then(|| self.in_blob(layer, format, &mut refused))?);
         (found, refused)
     }
 
-    fn in_blob(&self, layer: &image::Layer, refused: &mut Vec<Refused>) -> Option<Found> {
-        let format = in_blob::guess(layer);
-        if format.is_none() && !self.trust.is_any() && !self.explain {
-            return None;
-        }
+    fn in_blob(
+        &self,
+        layer: &image::Layer,
+        format: Option<&'static str>,
+        refused: &mut Vec<Refused>,
+    ) -> Option<Found> {
         let blob = match self.provider.open(&layer.descriptor) {
             Ok(blob) => blob,
             Err(e) => {

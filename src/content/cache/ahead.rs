@@ -2,7 +2,7 @@
 //!
 //! | urgency | what | when |
 //! |---|---|---|
-//! | 0 | what follows what is read in order, the rest of a layer that is read densely | at once |
+//! | 0 | what follows what is read in order, the rest of a layer that is read densely, guesses | at once |
 //! | 1 | the trace of a start | at once |
 //! | 2 | the rest of all layers | once no read has waited for a while |
 //!
@@ -28,7 +28,7 @@ use super::pace::Pace;
 use super::plan::{self, RUN_MAX, Wanted};
 
 /// Fetches at the same time, of all urgencies.
-const THREADS: usize = 6;
+const THREADS: usize = 8;
 /// Of those, fetches of the rest of layers.
 const BACKGROUND: usize = 2;
 /// Tasks that may wait of one urgency; what is more is left to the reads.
@@ -134,6 +134,7 @@ impl Ahead {
             let missing = trace.spans().filter(|(span, _)| !layer.is_here(*span));
             wanted.extend(missing.map(|(span, at)| Wanted { at, layer: place, span }));
         }
+        fitting.iter().for_each(|(layer, _)| layer.guesses.set_trace(true));
         let tables: Vec<_> = fitting.iter().map(|(layer, _)| layer.table()).collect();
         let fetches = plan::replay(&tables, wanted);
         self.add(|state| {

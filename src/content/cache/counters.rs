@@ -26,6 +26,8 @@ pub struct Counters {
     pub misses: Counter,
     /// How long those waited.
     pub miss_latency: Histogram,
+    /// Compressed bytes of the spans that reads have wanted since a start began, each once.
+    pub wanted_bytes: Counter,
     /// Compressed bytes that reads asked for.
     pub demand_bytes: Counter,
     /// Compressed bytes that were asked for before a read wanted them.

@@ -34,6 +34,8 @@ struct State {
 /// What is to be fetched because of what was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Advice {
+    /// Nothing that reads in order would want.
+    Nothing,
     /// These spans.
     Ahead(Range<u32>),
     /// The whole layer.
@@ -62,8 +64,8 @@ impl Demand {
         *state = State { since: Instant::now(), streams: Streams::default(), recording: true };
     }
 
-    /// Notes that a read wants `span`; says what that lets expect. Most spans are wanted again and
-    /// again, which is found out by one load.
+    /// Notes that a read wants `span`; says what that lets expect, the first time. Most spans are
+    /// wanted again and again, which is found out by one load.
     pub(super) fn wanted(&self, span: u32) -> Option<Advice> {
         let first = self.first.get(span as usize)?;
         if first.load(Ordering::Relaxed) != 0 {
@@ -81,7 +83,7 @@ impl Demand {
         if len >= DENSE_MIN && count >= len / 2 && !self.dense.swap(true, Ordering::Relaxed) {
             return Some(Advice::All);
         }
-        ahead.map(Advice::Ahead)
+        Some(ahead.map_or(Advice::Nothing, Advice::Ahead))
     }
 
     /// The trace of the start that began last, where it is over: `now` is [`START`] after it, or

@@ -12,6 +12,7 @@ use super::counters::{Counter, Counters, LayerCounters};
 use super::demand::Demand;
 use super::files::Files;
 use super::flight::Flights;
+use super::guess::{FileList, Guesses};
 
 /// Bytes that wait for one `fdatasync` before the map names them.
 const SYNC_BATCH: u64 = 32 << 20;
@@ -33,6 +34,7 @@ pub struct CachedLayer {
     /// half) and when, in seconds since 1970 (upper half).
     checked: Vec<AtomicU64>,
     pub(super) demand: Demand,
+    pub(super) guesses: Guesses,
     pub(super) flights: Flights,
     /// Spans that were written and are not in the map, with their generation.
     unsynced: Mutex<Vec<(u32, u32)>>,
@@ -79,6 +81,7 @@ impl CachedLayer {
             cache: Arc::downgrade(cache),
             checked: (0..spans).map(|_| AtomicU64::new(u64::MAX)).collect(),
             demand: Demand::new(spans),
+            guesses: Guesses::new(spans),
             flights: Flights::default(),
             unsynced: Mutex::new(Vec::new()),
             unsynced_bytes: AtomicU64::new(0),
@@ -106,6 +109,12 @@ impl CachedLayer {
         let mut sources = self.sources.lock();
         sources.insert(0, source);
         sources.truncate(MAX_SOURCES);
+    }
+
+    /// Says how to find out where the data of each file are, which is asked when the first read has
+    /// to wait: whole files are fetched by what is wanted of them.
+    pub fn set_files(&self, files: FileList) {
+        self.guesses.set_files(files);
     }
 
     /// How much of the layer is here.
@@ -153,6 +162,7 @@ impl CachedLayer {
 
     /// A start of something that reads this layer begins; what it reads is recorded as its trace.
     pub fn begin_start(&self) {
+        self.guesses.set_trace(false);
         self.demand.begin();
     }
 

@@ -46,6 +46,7 @@ mod digests;
 mod fetch;
 mod files;
 mod flight;
+mod guess;
 mod ingest;
 mod keeper;
 mod layer;
@@ -62,6 +63,7 @@ mod traces;
 mod whole;
 
 pub use counters::{Counter, Counters, LayerCounters};
+pub use guess::FileList;
 pub use ingest::Ingest;
 pub use layer::{CachedLayer, LayerState};
 pub use stored::StoredLayer;
@@ -81,6 +83,7 @@ use crate::compress::{SpanSource, StartTrace};
 use crate::digest::Digest;
 
 use ahead::Ahead;
+use guess::Account;
 use keeper::Keeper;
 use room::Room;
 
@@ -101,6 +104,7 @@ pub struct LayerCache {
     ingesting: AtomicU64,
     full_until: Mutex<Option<Instant>>,
     ahead: Ahead,
+    account: Account,
     keeper: Keeper,
     traces: Option<TraceStore>,
     clock: fn() -> u32,
@@ -136,6 +140,7 @@ impl LayerCache {
             ingesting: AtomicU64::new(0),
             full_until: Mutex::default(),
             ahead: Ahead::new(),
+            account: Account::new(),
             keeper: Keeper::default(),
             traces,
             clock,
@@ -284,6 +289,11 @@ impl LayerCache {
 
     fn now(&self) -> u32 {
         (self.clock)()
+    }
+
+    /// What may be guessed.
+    fn account(&self) -> &Account {
+        &self.account
     }
 
     fn ahead(&self) -> &Ahead {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::compress::SpanTable;
 
 /// Compressed bytes between two spans that are fetched along, rather than asking twice.
-pub(super) const GAP: u64 = 32 << 10;
+pub(super) const GAP: u64 = 8 << 10;
 /// The most compressed bytes of one fetch.
 pub(super) const RUN_MAX: u64 = 2 << 20;
 /// Compressed bytes of the first wave of a trace; each next one is twice as large.

@@ -9,6 +9,7 @@ use crate::io::ReadAt;
 
 use super::demand::Advice;
 use super::layer::CachedLayer;
+use super::plan;
 
 /// How often a read looks again because what it waited for was evicted, or not kept.
 const MAX_TRIES: u32 = 16;
@@ -33,12 +34,24 @@ impl CachedLayer {
 
     /// Notes that a read wants these spans, and has fetched what that lets expect.
     fn wanted(&self, spans: std::ops::RangeInclusive<u32>) {
+        let last = *spans.end();
         for span in spans {
             let Some(advice) = self.demand.wanted(span) else { continue };
             let (Some(cache), Some(me)) = (self.cache.upgrade(), self.me.upgrade()) else { return };
+            let (table, account) = (self.table(), cache.account());
+            let len = plan::compressed_len(table, &(span..span + 1));
+            cache.counters().wanted_bytes.add(len);
             match advice {
-                Advice::Ahead(spans) => cache.ahead().fetch(&me, spans),
+                Advice::Nothing => {}
+                Advice::Ahead(spans) => {
+                    self.guesses.charge(spans.clone(), table, account);
+                    cache.ahead().fetch(&me, spans);
+                }
                 Advice::All => cache.ahead().fetch_all(&me),
+            }
+            let is_here = |span| self.is_here(span);
+            for run in self.guesses.wanted(span, last, table, account, is_here) {
+                cache.ahead().fetch(&me, run);
             }
         }
     }
@@ -110,8 +123,9 @@ impl ReadAt for CachedLayer {
         let _waiting = cache.as_ref().map(|cache| cache.ahead().read_waits());
         let (first, ..) = self.piece(offset, len)?;
         let last = self.table().find(offset + len as u64 - 1).unwrap_or(first);
-        let read = self.read_waiting(&mut buf[..len], offset);
+        // Before it waits: what is expected comes beside what is wanted.
         self.wanted(first..=last);
+        let read = self.read_waiting(&mut buf[..len], offset);
         if let Some(cache) = &cache {
             cache.counters().misses.add(1);
             cache.counters().miss_latency.observe(begun.elapsed());

@@ -131,10 +131,25 @@ impl Inner {
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
-        let list = match self.listed_referrers(digest, artifact_type).await {
+        let listed = self.listed_referrers(digest, artifact_type);
+        let tagged = self.tagged_referrers(digest);
+        tokio::pin!(listed, tagged);
+        // Both are asked at once: many registries have no such list, and a start waits for this.
+        let mut early = None;
+        let listed = loop {
+            tokio::select! {
+                biased;
+                listed = &mut listed => break listed,
+                found = &mut tagged, if early.is_none() => early = Some(found),
+            }
+        };
+        let list = match listed {
             // How registries say that they have no such list.
             Err(Error::NotFound { .. } | Error::Status { .. } | Error::BadAnswer { .. }) => {
-                self.tagged_referrers(digest).await
+                match early {
+                    Some(found) => found,
+                    None => tagged.await,
+                }
             }
             other => other,
         };
