@@ -13,7 +13,7 @@ use super::{Chain, Error, Progress};
 pub enum Prefetch {
     /// Nothing.
     None,
-    /// What earlier starts have read.
+    /// What earlier starts have read; where there were none, what is likely by what was read.
     Trace,
     /// That, and then the rest when nothing else is to be done.
     #[default]

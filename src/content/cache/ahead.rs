@@ -134,7 +134,9 @@ impl Ahead {
             let missing = trace.spans().filter(|(span, _)| !layer.is_here(*span));
             wanted.extend(missing.map(|(span, at)| Wanted { at, layer: place, span }));
         }
-        fitting.iter().for_each(|(layer, _)| layer.guesses.set_trace(true));
+        for (layer, trace) in &fitting {
+            layer.guesses.follow_trace(trace.spans().map(|(span, _)| span));
+        }
         let tables: Vec<_> = fitting.iter().map(|(layer, _)| layer.table()).collect();
         let fetches = plan::replay(&tables, wanted);
         self.add(|state| {

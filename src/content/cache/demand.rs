@@ -80,7 +80,7 @@ impl Demand {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let ahead = state.streams.wanted(span, len);
         drop(state);
-        if len >= DENSE_MIN && count >= len / 2 && !self.dense.swap(true, Ordering::Relaxed) {
+        if len >= DENSE_MIN && count >= len - len / 4 && !self.dense.swap(true, Ordering::Relaxed) {
             return Some(Advice::All);
         }
         Some(ahead.map_or(Advice::Nothing, Advice::Ahead))
@@ -126,10 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_layer_asks_for_all_of_it_once() {
+    fn most_of_a_layer_asks_for_all_of_it_once() {
         let demand = Demand::new(100);
         let advice: Vec<_> = (0..100).map(|i| demand.wanted(i * 37 % 100)).collect();
         assert_eq!(advice.iter().filter(|a| **a == Some(Advice::All)).count(), 1);
-        assert_eq!(advice.iter().position(|a| *a == Some(Advice::All)), Some(49));
+        assert_eq!(advice.iter().position(|a| *a == Some(Advice::All)), Some(74));
     }
 }

@@ -12,8 +12,10 @@
 //!   paid back. So what is fetched in vain is bounded by a quarter of what is wanted, after the
 //!   first [`FIRST_BALANCE`] bytes, whatever is read. Files come true more often than blocks, so that
 //!   blocks leave [`FILE_RESERVE`] to them. Read-ahead of sequences is charged too, but never refused.
-//! - A layer whose trace is being replayed needs no guesses, and gets none.
+//! - A layer whose trace is being replayed needs no guesses, and gets none. Nor does one that nothing
+//!   was started on.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -36,6 +38,9 @@ const FILE_SHARE: u32 = 4;
 const BLOCK_MAX: u32 = 8;
 /// The most compressed bytes of one fetch: small, so that what is wanted next waits behind little.
 const FETCH_MAX: u64 = 256 << 10;
+
+/// A layer of fewer spans is not worth a thought.
+const SPANS_MIN: usize = 16;
 
 /// What the account starts with, in compressed bytes.
 const FIRST_BALANCE: i64 = 3 << 20;
@@ -81,20 +86,29 @@ pub(super) struct Guesses {
     files: OnceLock<Vec<Range<u32>>>,
     list: Mutex<Option<FileList>>,
     has_trace: AtomicBool,
+    /// Whether anything is guessed.
+    is_on: AtomicBool,
 }
 
 struct State {
     wanted: Vec<bool>,
     guessed: Vec<bool>,
+    /// What a trace says.
+    traced: HashSet<u32>,
 }
 
 impl Guesses {
     pub(super) fn new(spans: usize) -> Self {
         Self {
-            state: Mutex::new(State { wanted: vec![false; spans], guessed: vec![false; spans] }),
+            state: Mutex::new(State {
+                wanted: vec![false; spans],
+                guessed: vec![false; spans],
+                traced: HashSet::new(),
+            }),
             files: OnceLock::new(),
             list: Mutex::default(),
             has_trace: AtomicBool::new(false),
+            is_on: AtomicBool::new(false),
         }
     }
 
@@ -103,9 +117,33 @@ impl Guesses {
         *self.list.lock() = Some(list);
     }
 
-    /// Says whether a trace tells what is wanted.
-    pub(super) fn set_trace(&self, has_trace: bool) {
-        self.has_trace.store(has_trace, Ordering::Relaxed);
+    /// Says whether to guess, which is not done before this is called.
+    pub(super) fn turn(&self, is_on: bool) {
+        self.is_on.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Says that a trace tells what is wanted: these spans, which are being fetched.
+    pub(super) fn follow_trace(&self, spans: impl Iterator<Item = u32>) {
+        let mut state = self.state.lock();
+        let len = state.wanted.len();
+        state.traced.extend(spans.filter(|span| (*span as usize) < len));
+        self.has_trace.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that no trace tells what is wanted.
+    pub(super) fn forget_trace(&self) {
+        self.state.lock().traced.clear();
+        self.has_trace.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a trace tells what is wanted.
+    pub(super) fn has_trace(&self) -> bool {
+        self.has_trace.load(Ordering::Relaxed)
+    }
+
+    /// Whether a trace tells that `span` is wanted.
+    pub(super) fn is_traced(&self, span: u32) -> bool {
+        self.has_trace() && self.state.lock().traced.contains(&span)
     }
 
     /// Notes that `spans` are fetched for what a sequence of reads will want.
@@ -130,12 +168,19 @@ impl Guesses {
         account: &Account,
         is_here: impl Fn(u32) -> bool,
     ) -> Vec<Range<u32>> {
-        let files = self.files(table);
+        if !self.is_on.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        // Where all is here, nobody has to know where the files are.
+        let files = match self.files.get() {
+            None if is_here(span) => &[],
+            _ => self.files(table),
+        };
         let mut state = self.state.lock();
         let Some(guessed) = state.guessed.get(span as usize) else { return Vec::new() };
         account.earn(price(table, span) / SHARE + if *guessed { price(table, span) } else { 0 });
         state.wanted[span as usize] = true;
-        if self.has_trace.load(Ordering::Relaxed) {
+        if self.has_trace() || state.wanted.len() < SPANS_MIN {
             return Vec::new();
         }
         let (mut after, mut before) = (Vec::new(), Vec::new());
@@ -232,6 +277,7 @@ mod tests {
     fn guesses(table: &SpanTable, files: Vec<Range<u64>>) -> Guesses {
         let guesses = Guesses::new(table.spans.len());
         guesses.set_files(Box::new(move || files));
+        guesses.turn(true);
         guesses
     }
 
@@ -239,18 +285,17 @@ mod tests {
         fetches.into_iter().flatten().collect()
     }
 
-    /// A table of spans of 256 KiB, and what one of them costs.
+    /// A table of spans of 128 KiB, and what one of them costs.
     fn usual(count: usize) -> (SpanTable, i64) {
-        let table = table_of(&vec![256 << 10; count]);
+        let table = table_of(&vec![128 << 10; count]);
         let one = price(&table, 1);
         (table, one)
     }
 
-    #[expect(clippy::single_range_in_vec_init, reason = "a list of files is meant")]
     #[test]
     fn the_beginning_of_a_file_brings_all_of_it() {
         let (table, one) = usual(64);
-        let file = (10 << 18) + 100..(16 << 18) + 5;
+        let file = (10 << 17) + 100..(16 << 17) + 5;
         let guesses = guesses(&table, vec![file]);
         let account = Account(AtomicI64::new(100 * one));
         let fetched = guesses.wanted(10, 10, &table, &account, |span| span == 13);
@@ -262,7 +307,7 @@ mod tests {
     #[test]
     fn a_quarter_of_a_file_brings_the_rest() {
         let (table, one) = usual(64);
-        let guesses = guesses(&table, vec![8 << 18..16 << 18]);
+        let guesses = guesses(&table, vec![8 << 17..16 << 17]);
         let account = Account(AtomicI64::new(100 * one));
         assert_eq!(spans(guesses.wanted(14, 14, &table, &account, |_| false)), [15]);
         let fetched = guesses.wanted(10, 10, &table, &account, |_| false);
@@ -283,10 +328,11 @@ mod tests {
 
     #[test]
     fn a_trace_leaves_nothing_to_guess() {
-        let (table, one) = usual(8);
+        let (table, one) = usual(64);
         let guesses = guesses(&table, Vec::new());
         let account = Account(AtomicI64::new(100 * one));
-        guesses.set_trace(true);
+        guesses.follow_trace([5].into_iter());
+        assert!(guesses.is_traced(5) && !guesses.is_traced(6));
         assert!(guesses.wanted(5, 5, &table, &account, |_| false).is_empty());
     }
 
@@ -294,7 +340,7 @@ mod tests {
         #[test]
         fn what_is_guessed_in_vain_is_a_bounded_share_of_what_is_wanted(
             reads in proptest::collection::vec(0_u32..200, 0..300),
-            files in proptest::collection::vec((0_u64..200 << 18, 0_u64..20 << 18), 0..20),
+            files in proptest::collection::vec((0_u64..200 << 17, 0_u64..20 << 17), 0..20),
         ) {
             let (table, _) = usual(200);
             let end = |start: u64, len: u64| (start + len).min(table.size);

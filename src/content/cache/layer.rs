@@ -162,7 +162,7 @@ impl CachedLayer {
 
     /// A start of something that reads this layer begins; what it reads is recorded as its trace.
     pub fn begin_start(&self) {
-        self.guesses.set_trace(false);
+        self.guesses.forget_trace();
         self.demand.begin();
     }
 

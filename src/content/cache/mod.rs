@@ -184,14 +184,15 @@ impl LayerCache {
         Ok(layer)
     }
 
-    /// A start of something that reads `layers` begins: what it reads is recorded, and what earlier
-    /// starts have read is fetched, if `replay`.
+    /// A start of something that reads `layers` begins: what it reads is recorded; what earlier starts
+    /// have read is fetched, if `replay`, and where there were none it is guessed.
     pub fn start(&self, layers: &[(Digest, Arc<CachedLayer>)], replay: bool) {
         self.ahead.start_begins();
         let mut traces: Vec<(Arc<CachedLayer>, StartTrace)> = Vec::new();
         for (digest, layer) in layers {
             let Some(store) = &self.traces else { continue };
             layer.begin_start();
+            layer.guesses.turn(replay);
             match store.load(digest) {
                 Ok(trace) => traces.extend(trace.map(|trace| (layer.clone(), trace))),
                 Err(error) => tracing::warn!(%digest, %error, "trace cannot be read"),

@@ -42,12 +42,19 @@ impl CachedLayer {
             let len = plan::compressed_len(table, &(span..span + 1));
             cache.counters().wanted_bytes.add(len);
             match advice {
-                Advice::Nothing => {}
-                Advice::Ahead(spans) => {
+                // What a trace says is on its way, and no sign of more.
+                Advice::Ahead(_) if self.guesses.is_traced(span) => {}
+                Advice::All if self.guesses.has_trace() => {}
+                // The read brings its own spans itself.
+                Advice::Ahead(spans) if spans.end > last + 1 => {
+                    let spans = spans.start.max(last + 1)..spans.end;
                     self.guesses.charge(spans.clone(), table, account);
                     cache.ahead().fetch(&me, spans);
                 }
-                Advice::All => cache.ahead().fetch_all(&me),
+                Advice::All if (last as usize) + 1 < table.spans.len() => {
+                    cache.ahead().fetch_all(&me);
+                }
+                Advice::Nothing | Advice::Ahead(_) | Advice::All => {}
             }
             let is_here = |span| self.is_here(span);
             for run in self.guesses.wanted(span, last, table, account, is_here) {
