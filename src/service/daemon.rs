@@ -19,7 +19,7 @@ use super::diff::DiffService;
 use super::health::HealthService;
 use super::hold;
 use super::images::Images;
-use super::keeper::{Keeper, StartHolder};
+use super::keeper::{Held, Keeper, StartHolder};
 use super::kubelet::{ImageService, PullSecrets};
 use super::layers::{Layers, Parts};
 use super::metrics::Metrics;
@@ -72,6 +72,7 @@ pub struct Options {
 /// The daemon behind containerd's proxy plugin.
 pub struct Daemon {
     layers: Arc<Layers>,
+    held: Held,
     backend: Arc<Backend>,
     reclaimer: Arc<Reclaimer>,
     reclaim: Reclaim,
@@ -109,7 +110,8 @@ impl Daemon {
         let turn = take_turn(&options.run_root)?;
         let (store, counts) = (Arc::new(store), Arc::new(Counts::default()));
         let images = Arc::new(Images::open(&options.root, registries)?);
-        let layers = Arc::new(mount(options, &store, &images, &counts)?);
+        let (layers, held) = mount(options, &store, &images, &counts)?;
+        let layers = Arc::new(layers);
         let backend_options =
             snapshot::Options { sync_on_commit: options.sync_on_commit, ..Default::default() };
         let backend = Backend::open(&options.root, layers.clone(), backend_options)?;
@@ -138,6 +140,7 @@ impl Daemon {
         let snapshots = SnapshotService::new(owned, Arc::new(remote), reclaim.clone());
         Ok(Self {
             layers,
+            held,
             backend,
             reclaimer,
             reclaim,
@@ -197,6 +200,13 @@ impl Daemon {
             }
         };
         reclaiming.abort();
+        if served.is_ok() {
+            // A holder that is just being restarted is waited for: the mount would end with this.
+            let held = tokio::task::spawn_blocking(move || self.held.wait(FINISH));
+            if !held.await.unwrap_or(false) {
+                tracing::error!("no holder has the mount: containers have to be restarted");
+            }
+        }
         self.counts.log(self.layers.stats());
         self.layers.keep();
         let closed = snapshot::Snapshotter::close(&self.backend.snapshotter(Owner::Containerd));
@@ -248,7 +258,7 @@ fn mount(
     store: &Arc<Store>,
     images: &Arc<Images>,
     counts: &Counts,
-) -> Result<Layers, Error> {
+) -> Result<(Layers, Held), Error> {
     let socket = holder_socket(&options.run_root);
     let slots = options.run_root.join("slots.json");
     let path = mountpoint(&options.run_root);
@@ -278,8 +288,8 @@ fn mount(
             Layers::mount(&path, &slots, parts())?
         }
     };
-    Keeper { socket, start: options.start_holder.clone() }.keep(layers.handover()?);
-    Ok(layers)
+    let held = Keeper { socket, start: options.start_holder.clone() }.keep(layers.handover()?);
+    Ok((layers, held))
 }
 
 fn take_over(socket: &Path, slots: &Path, parts: Parts) -> Result<Option<Layers>, Error> {

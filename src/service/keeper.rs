@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
+
 use super::Error;
 use super::hold::{self, Kept};
 use crate::fuse::Handover;
@@ -14,8 +16,10 @@ use crate::fuse::Handover;
 const TRIES: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(50);
 
-/// How long after a failure it is tried again.
-const LATER: Duration = Duration::from_secs(5);
+/// How long after a failure it is tried again: soon, since a service manager starts the next holder at
+/// once, then less and less often.
+const SOON: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_secs(5);
 
 /// Starts a holder that listens at the socket.
 pub type StartHolder = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
@@ -28,28 +32,64 @@ pub(super) struct Keeper {
     pub(super) start: Option<StartHolder>,
 }
 
+/// Whether a holder has the mount just now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(Arc<(Mutex<bool>, Condvar)>);
+
+impl Held {
+    fn set(&self, held: bool) {
+        let (state, changed) = &*self.0;
+        *state.lock() = held;
+        changed.notify_all();
+    }
+
+    /// Waits until a holder has it, for at most `timeout`; says whether one has.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let (state, changed) = &*self.0;
+        let mut held = state.lock();
+        changed.wait_while_for(&mut held, |held| !*held, timeout);
+        *held
+    }
+}
+
 impl Keeper {
     /// Gives the mount to the holder, and again to the next whenever that one dies.
-    pub(super) fn keep(self, handover: Handover) {
+    pub(super) fn keep(self, handover: Handover) -> Held {
+        let held = Held::default();
         let mut kept = self.put(&handover);
-        if let Err(error) = &kept {
-            tracing::warn!(%error, "no holder: containers do not survive the end of this daemon");
+        match &kept {
+            Ok(_) => held.set(true),
+            Err(error) => {
+                tracing::warn!(%error, "no holder: containers do not survive the end of this daemon");
+            }
         }
+        let told = held.clone();
         let again = move || {
+            let mut pause = SOON;
             loop {
                 match &mut kept {
                     Ok(kept) => {
                         kept.wait();
+                        told.set(false);
                         tracing::warn!("the holder is gone");
+                        pause = SOON;
                     }
-                    Err(_) => thread::sleep(LATER),
+                    Err(_) => {
+                        thread::sleep(pause);
+                        pause = (pause * 2).min(LATE);
+                    }
                 }
                 kept = self.put(&handover);
+                if kept.is_ok() {
+                    told.set(true);
+                    tracing::info!("a holder has the mount again");
+                }
             }
         };
         if let Err(error) = thread::Builder::new().name("keeper".into()).spawn(again) {
             tracing::warn!(%error, "nobody watches the holder");
         }
+        held
     }
 
     fn put(&self, handover: &Handover) -> Result<Kept, Error> {

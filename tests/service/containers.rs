@@ -1,14 +1,18 @@
 //! Images that containerd runs without having downloaded their layers.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 
 use rstest::rstest;
+use stratafs::content::registry::Client;
+use stratafs::content::{Descriptor, Ingester as _, Provider as _};
 
 use super::containerd::{Containerd, Release};
 use super::fixture::{Daemon, copy, push, registry_with};
 use crate::images::corpus;
+use crate::registry::config;
 use crate::registry::distribution::Distribution;
 use crate::watchdog::wait_until;
 
@@ -178,12 +182,16 @@ fn a_layer_that_cannot_be_lazy_is_unpacked_by_containerd() {
 #[case("lazy", "stargz-zstd", "zstd:chunked")]
 #[case("lazy", "storage-zstd", "zstd:chunked")]
 #[case("lazy", "soci", "SOCI")]
+#[case("soci-v2", "", "SOCI")]
 fn every_format_is_lazy_and_whole(#[case] name: &str, #[case] tag: &str, #[case] format: &str) {
-    let daemon = Daemon::configured("log = \"debug\"\n[registry]\ntrust_index = [\"any\"]\n");
+    // What a manifest vouches for needs no trust.
+    let trusted = if tag == "soci" { "[registry]\ntrust_index = [\"any\"]\n" } else { "" };
+    let daemon = Daemon::configured(&format!("log = \"debug\"\n{trusted}"));
     let containerd = Containerd::with(daemon, Release::Installed, None);
     let registry = Distribution::start(false);
     let reference = match name {
         "plain" => push_plain(&registry),
+        "soci-v2" => push_soci_v2(&registry),
         "lazy" => format!("{}/some/app:{tag}", registry.host()),
         _ => push(&registry, name, tag),
     };
@@ -203,6 +211,29 @@ fn every_format_is_lazy_and_whole(#[case] name: &str, #[case] tag: &str, #[case]
         containerd.ctr(&[&run[..], &["sleep", "600"]].concat());
     }
     containerd.assert_same_usr("stratafs", "overlayfs");
+}
+
+/// The image with a SOCI index that its manifest names.
+fn push_soci_v2(registry: &Distribution) -> String {
+    crate::formats::registry::pushed(registry, "soci");
+    let reference = format!("{}/some/app:soci", registry.host());
+    let there = Client::new(config()).repository(&reference.parse().unwrap()).unwrap();
+    let root = there.resolve().unwrap();
+    let index = there.referrers(&root.digest, None).unwrap().remove(0).digest;
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&there.read(&root).unwrap()).unwrap();
+    manifest["annotations"] = serde_json::json!({ "com.amazon.soci.index-digest": index });
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let named = Descriptor {
+        digest: stratafs::digest::Digest::sha256(&bytes),
+        size: bytes.len() as u64,
+        ..root
+    };
+    let mut writer = there.resume(&named).unwrap();
+    writer.write_all(&bytes).unwrap();
+    writer.commit(named.size, &named.digest).unwrap();
+    there.set_root(&named, "v2").unwrap();
+    format!("{}/some/app:v2", registry.host())
 }
 
 /// The server image with layers that are not compressed.

@@ -1,6 +1,7 @@
 //! Daemons that end and start again, without a registry.
 
 use std::fs;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -64,6 +65,36 @@ fn a_holder_that_dies_is_replaced() {
     daemon.kill();
     daemon.start();
     assert!(daemon.log().contains("took over"), "{}", daemon.log());
+}
+
+/// A process that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_daemon_does_not_end_before_a_holder_has_the_mount() {
+    let mut daemon = Daemon::configured("holder = \"external\"");
+    let hold = |mut command: Command| Ends(command.stderr(Stdio::null()).spawn().unwrap());
+    let first = hold(daemon.command(&["hold"]));
+    wait_until("a holder has it", || daemon.log().contains("has the mount again"));
+    drop(first);
+    wait_until("it is missed", || daemon.log().contains("the holder is gone"));
+    // As when a service manager restarts both at once.
+    let next = daemon.command(&["hold"]);
+    let later = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(700));
+        hold(next)
+    });
+    daemon.stop();
+    daemon.start();
+    assert!(daemon.log().contains("took over"), "{}", daemon.log());
+    later.join().unwrap();
 }
 
 #[test]
