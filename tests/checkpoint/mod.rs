@@ -6,5 +6,5 @@ mod containerd;
 mod created;
 mod library;
 mod live;
-mod program;
+pub mod program;
 mod restored;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use super::fixture::{Daemon, say};
+use crate::checkpoint::program::path_with_criu;
 use crate::images::corpus;
 use crate::watchdog::wait_until;
 
@@ -107,14 +108,33 @@ impl Containerd {
     }
 
     pub fn with(daemon: Daemon, release: Release, sandbox: Option<&str>) -> Self {
+        Self::start(daemon, release, sandbox, release.command("containerd"))
+    }
+
+    /// One that finds CRIU.
+    pub fn with_criu(release: Release, sandbox: &str) -> Self {
+        let mut program = release.command("containerd");
+        let path = program.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, p)| p);
+        let mut folders = path.map(std::ffi::OsStr::to_owned).unwrap_or_default();
+        folders.push(":");
+        folders.push(path_with_criu());
+        program.env("PATH", folders);
+        Self::start(Daemon::new(), release, Some(sandbox), program)
+    }
+
+    fn start(
+        daemon: Daemon,
+        release: Release,
+        sandbox: Option<&str>,
+        mut program: Command,
+    ) -> Self {
         let dir = daemon.path().join("containerd");
         fs::create_dir(&dir).unwrap();
         let config = release.config(&daemon, &dir, sandbox);
         let file = dir.join("config.toml");
         fs::write(&file, config).unwrap();
         let log = fs::File::create(dir.join("log")).unwrap();
-        let child = release
-            .command("containerd")
+        let child = program
             .arg("-c")
             .arg(file)
             .stdout(Stdio::null())

@@ -125,6 +125,17 @@ struct ExecSyncRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct CheckpointContainerRequest {
+    #[prost(string, tag = "1")]
+    container: String,
+    #[prost(string, tag = "2")]
+    location: String,
+    /// In seconds.
+    #[prost(int64, tag = "3")]
+    timeout: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct ExecSyncResponse {
     #[prost(bytes = "vec", tag = "1")]
     stdout: Vec<u8>,
@@ -270,6 +281,17 @@ impl Client {
             self.call("/runtime.v1.RuntimeService/ExecSync", request).unwrap();
         assert_eq!(said.exit_code, 0, "{}", String::from_utf8_lossy(&said.stderr));
         String::from_utf8(said.stdout).unwrap()
+    }
+
+    /// Writes an archive of what the container changed and has in memory; it goes on.
+    pub fn checkpoint(&self, container: &str, to: &Path) {
+        let request = CheckpointContainerRequest {
+            container: container.to_owned(),
+            location: to.to_str().unwrap().to_owned(),
+            timeout: 60,
+        };
+        let _: Nothing =
+            self.call("/runtime.v1.RuntimeService/CheckpointContainer", request).unwrap();
     }
 
     /// Ends a pod with all that is in it.
