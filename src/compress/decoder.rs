@@ -7,8 +7,8 @@ use super::stream::Stream;
 use super::zstd::ZstdStream;
 use super::{Codec, DecodeError, SNIFF_LEN, sniff};
 
-/// How many bytes of a blob are read at once.
-const INPUT: usize = 64 << 10;
+/// How many bytes of a blob are read at once; each call of a decoder costs a copy of its window.
+const INPUT: usize = 256 << 10;
 
 /// Decodes a whole blob from start to end, whatever codec its first bytes tell.
 ///

@@ -27,13 +27,25 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct GzipStream {
     inflater: Inflater,
+    /// That of the members to come.
+    wrapper: Wrapper,
     place: Place,
 }
 
 impl GzipStream {
     /// From the header of a member on.
     pub(super) fn at_member() -> Result<Self, DecodeError> {
-        Ok(Self { inflater: Inflater::new(Wrapper::Gzip)?, place: Place::Between })
+        Self::before(Wrapper::Gzip)
+    }
+
+    /// From the header of a member on, without a look at the checksums of members: for those who
+    /// compare a digest of all that comes out.
+    pub(super) fn unchecked() -> Result<Self, DecodeError> {
+        Self::before(Wrapper::GzipUnchecked)
+    }
+
+    fn before(wrapper: Wrapper) -> Result<Self, DecodeError> {
+        Ok(Self { inflater: Inflater::new(wrapper)?, wrapper, place: Place::Between })
     }
 
     /// From a deflate block on, of which the top `bits` bits are in the byte `before` it.
@@ -41,14 +53,14 @@ impl GzipStream {
         let mut inflater = Inflater::new(Wrapper::Raw)?;
         inflater.prime(bits, before)?;
         inflater.set_window(window)?;
-        Ok(Self { inflater, place: Place::Block })
+        Ok(Self { inflater, wrapper: Wrapper::Gzip, place: Place::Block })
     }
 
     /// What to do with the byte after a member.
     fn between(&mut self, next: u8) -> Result<Option<Entry>, DecodeError> {
         match next {
             MEMBER_MAGIC => {
-                self.inflater.reset(Wrapper::Gzip)?;
+                self.inflater.reset(self.wrapper)?;
                 self.place = Place::Member;
                 Ok(Some(Entry::Member))
             }
