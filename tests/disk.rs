@@ -48,6 +48,8 @@ impl Disk {
 
     /// Takes all the room that there is.
     pub fn fill(&self) {
+        // What was deleted is room only once the journal is written.
+        rustix::fs::syncfs(File::open(&self.at).unwrap()).unwrap();
         let mut ballast = File::create(self.at.join("ballast")).unwrap();
         for size in [1 << 20, 1 << 12, 1] {
             while ballast.write(&vec![0; size]).is_ok_and(|n| n > 0) {}

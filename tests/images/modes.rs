@@ -141,7 +141,7 @@ fn a_server_that_is_killed_is_an_error_and_the_next_mount_is_whole(
     file.read_exact_at(&mut bytes, 0).unwrap();
     assert!(bytes == noise(50_000), "an open file goes on as far as it was read");
     let error = fs::read(target.join("unread")).unwrap_err().raw_os_error();
-    let wanted = [nix::libc::EIO, nix::libc::ENOTCONN];
+    let wanted = [nix::libc::EIO, nix::libc::ENOTCONN, nix::libc::ECONNABORTED];
     assert!(error.is_some_and(|errno| wanted.contains(&errno)), "{error:?}");
     drop(file);
     unmount(&stratafs, &target);
