@@ -55,15 +55,19 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         if let Some(dir) = self.dir.take() {
             let path = dir.path().canonicalize().unwrap();
+            // Kept open while they are ended: the number of a connection that is gone may be that of
+            // another test's.
+            let pins: Vec<_> = mounts_below(&path).iter().map(|mount| pin(&mount.path)).collect();
             // The last mounted first; lazily, as a failed test may have files open.
             for mount in mounts_below(&path).into_iter().rev() {
+                abort(mount.connection);
                 let _ = Command::new("umount")
                     .arg("-l")
                     .arg(&mount.path)
                     .stderr(Stdio::null())
                     .status();
-                abort(mount.connection);
             }
+            drop(pins);
             if mounts_below(&path).is_empty() {
                 let _ = dir.close();
             } else {
@@ -95,6 +99,12 @@ fn mounts_below(dir: &Path) -> Vec<Mount> {
         path.starts_with(dir).then_some(Mount { path, connection })
     };
     table.lines().filter_map(parse).collect()
+}
+
+/// Keeps what is mounted there, without asking its server.
+fn pin(path: &Path) -> Option<std::os::fd::OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn abort(connection: Option<String>) {
