@@ -48,12 +48,13 @@ impl GzipStream {
         Ok(Self { inflater: Inflater::new(wrapper)?, wrapper, place: Place::Between })
     }
 
-    /// From a deflate block on, of which the top `bits` bits are in the byte `before` it.
+    /// From a deflate block on, of which the top `bits` bits are in the byte `before` it; for those
+    /// who compare digests of what comes out.
     pub(super) fn at_block(bits: u8, before: u8, window: &[u8]) -> Result<Self, DecodeError> {
         let mut inflater = Inflater::new(Wrapper::Raw)?;
         inflater.prime(bits, before)?;
         inflater.set_window(window)?;
-        Ok(Self { inflater, wrapper: Wrapper::Gzip, place: Place::Block })
+        Ok(Self { inflater, wrapper: Wrapper::GzipUnchecked, place: Place::Block })
     }
 
     /// What to do with the byte after a member.
