@@ -225,7 +225,8 @@ impl Entry {
         if base.host_str() == Some("docker.io") {
             base.set_host(Some(DOCKER_HUB)).map_err(|e| e.to_string())?;
         }
-        if base.query().is_some() || base.fragment().is_some() || !base.username().is_empty() {
+        let has_user = !base.username().is_empty() || base.password().is_some();
+        if base.query().is_some() || base.fragment().is_some() || has_user {
             return Err("a server address with a user, query or fragment".to_owned());
         }
         let path = base.path().trim_end_matches('/').to_owned();

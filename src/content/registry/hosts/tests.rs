@@ -99,6 +99,7 @@ fn broken_files_are_refused_by_name() {
         "server = \"http://\"",
         "[host.\"ftp://x\"]\n",
         "server = \"https://user:hunter2@x\"",
+        "server = \"https://:hunter2@x\"",
     ] {
         fs::write(folder.join("hosts.toml"), text).unwrap();
         let error = lookup(&[dir.path().to_owned()], "r.example", false).unwrap_err();
