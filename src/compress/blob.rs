@@ -306,8 +306,7 @@ fn open(
 ) -> Result<Option<Box<dyn Stream>>, SpanFault> {
     Ok(match &point.start {
         Start::Plain => None,
-        // The digests of spans are compared: the checksums of members would tell nothing more.
-        Start::GzipMember => Some(Box::new(GzipStream::unchecked()?)),
+        Start::GzipMember => Some(Box::new(GzipStream::at_member()?)),
         Start::ZstdFrame => Some(Box::new(ZstdStream::at_frame()?)),
         Start::Deflate { bits, window } => {
             let window = window.map(|w| read_window(w, windows)).transpose()?.unwrap_or_default();

@@ -301,7 +301,7 @@ pub(super) fn cut(codec: Codec, cutter: Cutter<'_>) -> Result<(), CutError> {
     match codec {
         Codec::Plain => cutter.cut_plain(),
         Codec::Gzip => {
-            let mut stream = super::gzip::GzipStream::unchecked().map_err(failed)?;
+            let mut stream = super::gzip::GzipStream::at_member().map_err(failed)?;
             cutter.cut_stream(&mut stream)
         }
         Codec::Zstd => {

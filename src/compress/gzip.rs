@@ -27,41 +27,28 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct GzipStream {
     inflater: Inflater,
-    /// That of the members to come.
-    wrapper: Wrapper,
     place: Place,
 }
 
 impl GzipStream {
     /// From the header of a member on.
     pub(super) fn at_member() -> Result<Self, DecodeError> {
-        Self::before(Wrapper::Gzip)
+        Ok(Self { inflater: Inflater::new(Wrapper::Gzip)?, place: Place::Between })
     }
 
-    /// From the header of a member on, without a look at the checksums of members: for those who
-    /// compare a digest of all that comes out.
-    pub(super) fn unchecked() -> Result<Self, DecodeError> {
-        Self::before(Wrapper::GzipUnchecked)
-    }
-
-    fn before(wrapper: Wrapper) -> Result<Self, DecodeError> {
-        Ok(Self { inflater: Inflater::new(wrapper)?, wrapper, place: Place::Between })
-    }
-
-    /// From a deflate block on, of which the top `bits` bits are in the byte `before` it; for those
-    /// who compare digests of what comes out.
+    /// From a deflate block on, of which the top `bits` bits are in the byte `before` it.
     pub(super) fn at_block(bits: u8, before: u8, window: &[u8]) -> Result<Self, DecodeError> {
         let mut inflater = Inflater::new(Wrapper::Raw)?;
         inflater.prime(bits, before)?;
         inflater.set_window(window)?;
-        Ok(Self { inflater, wrapper: Wrapper::GzipUnchecked, place: Place::Block })
+        Ok(Self { inflater, place: Place::Block })
     }
 
     /// What to do with the byte after a member.
     fn between(&mut self, next: u8) -> Result<Option<Entry>, DecodeError> {
         match next {
             MEMBER_MAGIC => {
-                self.inflater.reset(self.wrapper)?;
+                self.inflater.reset(Wrapper::Gzip)?;
                 self.place = Place::Member;
                 Ok(Some(Entry::Member))
             }

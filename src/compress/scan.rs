@@ -97,8 +97,7 @@ impl<E: Classify> Classify for ScanError<E> {
 ///
 /// `sink` is given the uncompressed bytes in order, `progress` the number of blob bytes that are
 /// done. A blob of no bytes is an empty stream. Decoding runs in a thread of its own, hashing, the
-/// packing of windows and both callbacks in the caller's. Checksums of gzip members are passed over:
-/// the caller compares the digest of all the bytes that they are of.
+/// packing of windows and both callbacks in the caller's.
 ///
 /// # Errors
 ///

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::layout::{Archive, KIND, LINK, Layer, Layout, NAME, SIZE};
 use super::program::Stratafs;
-use crate::oracle;
 
 /// Refuses to mount `image`, with an error that has all of `needles` in it, and leaves nothing but
 /// the index of the sample layer, where that is a part of the image.
@@ -79,22 +78,13 @@ fn corrupt_layers() {
         layer_refused(&layer.clone().with_blob(|blob| blob[middle..middle + 64].fill(0xff)), &[]);
         layer_refused(&layer.clone().with_blob(|blob| blob.extend_from_slice(b"trailing")), &[]);
     }
-    let header = |blob: &mut Vec<u8>| blob[3] ^= 1;
-    layer_refused(&Layer::plain(&sample()).with_blob(header), &["checksum"]);
-}
-
-#[test]
-fn a_wrong_checksum_of_what_has_the_right_diff_id_is_no_damage() {
     let checksum = |blob: &mut Vec<u8>| {
         let place = blob.len() - 6;
         blob[place] ^= 1;
     };
-    let shown = |layer: Layer| {
-        let (layout, stratafs) = (Layout::of(&[layer]), Stratafs::new());
-        oracle::snapshot(&stratafs.mount(&layout.image(), &[]))
-    };
-    let sound = Layer::gzip(&sample());
-    oracle::assert_same(&shown(sound.clone()), &shown(sound.with_blob(checksum)));
+    layer_refused(&Layer::gzip(&sample()).with_blob(checksum), &[]);
+    let header = |blob: &mut Vec<u8>| blob[3] ^= 1;
+    layer_refused(&Layer::plain(&sample()).with_blob(header), &["checksum"]);
 }
 
 #[test]
