@@ -62,8 +62,15 @@ fn a_pod_runs_from_layers_that_are_not_unpacked(#[case] release: Release) {
 fn layers_that_are_not_lazy_are_unpacked_by_the_diff_service(#[case] release: Release) {
     let registry = Distribution::start(false);
     let (sandbox, reference) = (push_pause(&registry), push(&registry, "server", "latest"));
-    // Nothing is ready in no time.
-    let daemon = Daemon::configured("log = \"debug\"\n[snapshots]\nprepare_timeout = \"1ms\"\n");
+    // containerd reaches the registry, and the plugin is sent where nobody is.
+    let hosts = tempfile::tempdir().unwrap();
+    let folder = hosts.path().join(registry.host());
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("hosts.toml"), "server = \"http://127.0.0.1:1\"\n").unwrap();
+    let daemon = Daemon::configured(&format!(
+        "log = \"debug\"\n[snapshots]\nprepare_timeout = \"3s\"\n[registry]\nhosts_dirs = [{:?}]\n",
+        hosts.path()
+    ));
     let containerd = Containerd::with(daemon, release, Some(&sandbox));
     let cri = Client::connect(&containerd.address());
     cri.pull(&reference, None).unwrap();
