@@ -60,6 +60,7 @@ fn every_client_pulls_lazily(#[case] release: Release) {
 }
 
 #[rstest]
+#[case(Release::Installed, false)]
 #[case(Release::V1_7, false)]
 #[case(Release::V2, true)]
 fn what_a_running_container_changed_is_committed(#[case] release: Release, #[case] by_us: bool) {
