@@ -28,6 +28,14 @@ pub enum LazyError {
     /// The table of contents is longer than allowed.
     #[error("a table of contents of {0} bytes is too long")]
     TooLarge(u64),
+    /// The table of contents has more of something than is read.
+    #[error("a table of contents of more than {limit} {what} is not read")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
     /// The table of contents does not decompress.
     #[error("the table of contents does not decompress")]
     Decompress,
@@ -92,6 +100,12 @@ pub enum EntryFault {
     /// A chunk is larger than what can be verified at once.
     #[error("a chunk of {0} bytes cannot be verified at once")]
     ChunkTooLarge(u64),
+    /// With it there are more chunks than are read.
+    #[error("more than {0} chunks are not read")]
+    TooManyChunks(usize),
+    /// It has more PAX records than an archive can hold.
+    #[error("its records are too long")]
+    Records,
     /// Two chunks share a place and differ.
     #[error("its content overlaps that of another")]
     Overlap,
@@ -130,6 +144,9 @@ pub enum ZtocFault {
     /// There are not as many digests as spans.
     #[error("there are not as many digests as spans")]
     Digests,
+    /// There are more spans than are read.
+    #[error("it has too many spans")]
+    TooMany,
     /// A span is longer than what can be verified at once.
     #[error("a span of {0} bytes cannot be verified at once")]
     SpanTooLarge(u64),
@@ -139,7 +156,7 @@ impl Classify for LazyError {
     fn kind(&self) -> Kind {
         match self {
             LazyError::NotVouched => Kind::FailedPrecondition,
-            LazyError::TooLarge(_) => Kind::ResourceExhausted,
+            LazyError::TooLarge(_) | LazyError::TooMany { .. } => Kind::ResourceExhausted,
             LazyError::Version(_) => Kind::NotImplemented,
             LazyError::Toc(e) => e.kind(),
             LazyError::Footer

@@ -12,9 +12,9 @@ use crate::archive::{Event, TarParser};
 use crate::compress::Codec;
 use crate::digest::{Digest, Hasher};
 
-use super::chunks::{Payload, layer};
-use super::landmark::{TOC_NAME, is_hidden, prefetch};
-use super::toc_json::{MAX_TOC_JSON, parse};
+use super::chunks::{LIMITS, Payload, layer};
+use super::landmark::{Landmark, TOC_NAME, is_hidden};
+use super::toc_json::MAX_TOC_JSON;
 use super::{Lazy, LazyError};
 
 /// The annotation of a layer's descriptor with the digest of its table of contents.
@@ -90,7 +90,9 @@ pub fn toc_json(member: &[u8], expected: Option<&Digest>) -> Result<Vec<u8>, Laz
         match event {
             Event::Entry(entry) => match &json {
                 None if entry.path == TOC_NAME && entry.size <= MAX_TOC_JSON => {
-                    json = Some(Vec::new());
+                    // At once, not twice as much in the end; what is not written takes no memory.
+                    let len = usize::try_from(entry.size).unwrap_or(0);
+                    json = Some(Vec::with_capacity(len));
                 }
                 None if entry.path == TOC_NAME => return Err(LazyError::TooLarge(entry.size)),
                 _ => return Err(LazyError::Missing),
@@ -133,9 +135,9 @@ pub(super) fn check(bytes: &[u8], expected: &Digest) -> Result<(), LazyError> {
 ///
 /// See [`LazyError`].
 pub fn decode(json: &[u8], blob_size: u64, payload_end: u64) -> Result<Lazy, LazyError> {
-    let entries = parse(json)?;
+    let mut landmark = Landmark::default();
     let payload = Payload { codec: Codec::Gzip, blob_size, end: payload_end.min(blob_size) };
-    let (toc, table) = layer(&entries, payload, &is_hidden)?;
-    let prefetch = prefetch(&entries, payload.end);
+    let (toc, table) = layer(json, payload, LIMITS, &is_hidden, &mut |e| landmark.see(e))?;
+    let prefetch = landmark.prefetch(payload.end);
     Ok(Lazy { toc, table, windows: Vec::new(), prefetch })
 }

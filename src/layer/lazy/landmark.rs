@@ -18,12 +18,25 @@ pub(super) fn is_hidden(path: &LayerPath) -> bool {
     [PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK, TOC_NAME].contains(&path.as_bytes())
 }
 
-/// Where in the blob that ends which is wanted first, if `entries` say it, no later than `end`.
-pub(super) fn prefetch(entries: &[JsonEntry], end: u64) -> Option<u64> {
-    let is_landmark = |entry: &&JsonEntry| {
-        LayerPath::parse(entry.name.as_bytes())
-            .is_ok_and(|path| path.as_bytes() == PREFETCH_LANDMARK)
-    };
-    let landmark = entries.iter().find(is_landmark)?;
-    u64::try_from(landmark.offset).ok().filter(|&offset| offset <= end)
+/// Looks for what is wanted first among entries that come by.
+#[derive(Debug, Default)]
+pub(super) struct Landmark(Option<i64>);
+
+impl Landmark {
+    /// Looks at the next entry.
+    pub(super) fn see(&mut self, entry: &JsonEntry<'_>) {
+        // By far most names are none.
+        if self.0.is_none()
+            && entry.name.as_bytes().ends_with(PREFETCH_LANDMARK)
+            && let Ok(path) = LayerPath::parse(entry.name.as_bytes())
+            && path.as_bytes() == PREFETCH_LANDMARK
+        {
+            self.0 = Some(entry.offset);
+        }
+    }
+
+    /// Where in the blob that ends which is wanted first, if an entry said it, no later than `end`.
+    pub(super) fn prefetch(&self, end: u64) -> Option<u64> {
+        self.0.and_then(|offset| u64::try_from(offset).ok()).filter(|&offset| offset <= end)
+    }
 }

@@ -14,6 +14,7 @@ mod error;
 pub mod estargz;
 mod landmark;
 mod layer;
+mod members;
 pub mod soci;
 mod toc_json;
 pub mod zstd_chunked;
@@ -21,3 +22,8 @@ pub mod zstd_chunked;
 pub use error::{EntryFault, LazyError, ZtocFault};
 pub use layer::Lazy;
 pub use toc_json::MAX_TOC_JSON;
+
+/// The most files of a foreign table of contents.
+pub const MAX_MEMBERS: usize = 1 << 21;
+/// The most chunks or spans that a foreign table of contents cuts a layer into.
+pub const MAX_CHUNKS: usize = 1 << 21;

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use crate::compress::Codec;
 use crate::digest::Digest;
 
-use super::chunks::{Payload, layer};
+use super::chunks::{LIMITS, Payload, layer};
 use super::estargz::check;
-use super::landmark::{is_hidden, prefetch};
-use super::toc_json::{MAX_TOC_JSON, parse};
+use super::landmark::{Landmark, is_hidden};
+use super::toc_json::MAX_TOC_JSON;
 use super::{Lazy, LazyError};
 
 /// How many bytes at the end of a blob hold its footer, whichever it is.
@@ -161,8 +161,8 @@ pub fn toc_json(
 /// See [`LazyError`].
 pub fn decode(json: &[u8], blob_size: u64, payload_end: u64) -> Result<Lazy, LazyError> {
     let payload = Payload { codec: Codec::Zstd, blob_size, end: payload_end.min(blob_size) };
-    let entries = parse(json)?;
-    let (toc, table) = layer(&entries, payload, &is_hidden)?;
-    let prefetch = prefetch(&entries, payload.end);
+    let mut landmark = Landmark::default();
+    let (toc, table) = layer(json, payload, LIMITS, &is_hidden, &mut |e| landmark.see(e))?;
+    let prefetch = landmark.prefetch(payload.end);
     Ok(Lazy { toc, table, windows: Vec::new(), prefetch })
 }

@@ -1,10 +1,12 @@
 //! The zTOC: its files, and how the layer is cut into spans.
 
-use crate::archive::{DataRun, Device, Entry, EntryKind, FileType, MAX_PATH, Metadata, xattrs_of};
+use crate::archive::{
+    DataRun, Device, Entry, EntryKind, FileType, MAX_EXTENSION, MAX_PATH, Metadata, xattrs_of,
+};
 use crate::layer::{Toc, TocBuilder};
 
 use super::super::toc_json::time;
-use super::super::{EntryFault, LazyError, ZtocFault};
+use super::super::{EntryFault, LazyError, MAX_CHUNKS, MAX_MEMBERS, ZtocFault};
 use super::flatbuffer::{Buffer, Table};
 
 /// The compressions of a zTOC.
@@ -37,23 +39,37 @@ impl<'a> Ztoc<'a> {
             compressed_size: size(2)?,
             uncompressed_size: size(3)?,
             compression,
-            span_digests: info.strings(2)?.collect::<Result<_, _>>()?,
+            span_digests: digests(info.strings(2)?)?,
             checkpoints: info.bytes(3)?,
         })
     }
 }
 
+/// The digests of spans, no more than are read.
+fn digests<'a>(
+    all: impl Iterator<Item = Result<&'a [u8], ZtocFault>>,
+) -> Result<Vec<&'a [u8]>, ZtocFault> {
+    let digests: Vec<_> = all.take(MAX_CHUNKS + 1).collect::<Result<_, _>>()?;
+    if digests.len() > MAX_CHUNKS { Err(ZtocFault::TooMany) } else { Ok(digests) }
+}
+
 /// The files of the zTOC in `buffer`, in a stream of `stream_size` bytes.
 pub(super) fn files(buffer: &Buffer<'_>, stream_size: u64) -> Result<Toc, LazyError> {
     let toc = buffer.root()?.table(4)?.ok_or(ZtocFault::Missing("table of contents"))?;
-    let mut members = Vec::new();
+    // Many may be one and the same: a file is taken apart only when its turn comes.
+    let mut files = Vec::new();
     for file in toc.tables(0)? {
-        members.push(member(&file?)?);
+        if files.len() == MAX_MEMBERS {
+            return Err(LazyError::TooMany { what: "files", limit: MAX_MEMBERS });
+        }
+        let file = file?;
+        files.push((file.i64(2)?, file));
     }
     // Places in the archive tell the order.
-    members.sort_by_key(|member| member.offset);
+    files.sort_by_key(|(offset, _)| *offset);
     let (mut builder, mut end) = (TocBuilder::new(), 0);
-    for member in members {
+    for (_, file) in files {
+        let member = member(&file)?;
         if let Some(run) = member.runs.first() {
             let run_end = run.stream_offset.checked_add(run.len);
             let fault = match run_end {
@@ -81,10 +97,16 @@ fn member(file: &Table<'_>) -> Result<Entry, LazyError> {
 }
 
 fn described(file: &Table<'_>, path: &[u8]) -> Result<Result<Entry, EntryFault>, ZtocFault> {
-    let mut records = Vec::new();
+    let (mut records, mut len) = (Vec::new(), 0);
     for record in file.tables(13)? {
         let record = record?;
-        records.push((record.bytes(0)?, record.bytes(1)?));
+        let (key, value) = (record.bytes(0)?, record.bytes(1)?);
+        // A record of an archive takes as much besides.
+        len += (key.len() + value.len() + 5) as u64;
+        if len > MAX_EXTENSION {
+            return Ok(Err(EntryFault::Records));
+        }
+        records.push((key, value));
     }
     let (kind, link) = (file.bytes(1)?, file.bytes(4)?);
     let (offset, size, mode) = (file.i64(2)?, file.i64(3)?, file.i64(5)?);
