@@ -48,7 +48,9 @@ impl Failure {
                 "free some space in the state root, or give another by --root"
             }
             Kind::Unavailable | Kind::DeadlineExceeded => "try again when the source is back",
-            Kind::Unauthenticated => "log in to the registry with docker login or podman login",
+            Kind::Unauthenticated => {
+                "log in to that registry: docker login HOST, or podman login HOST"
+            }
             Kind::NotFound
             | Kind::AlreadyExists
             | Kind::InvalidArgument

@@ -67,13 +67,21 @@ fn wrong_or_missing_credentials_are_one_clear_error() {
     for mode in [AuthMode::Basic("user", "right"), AuthMode::TokenFor("user", "right")] {
         let (registry, content) = protected(mode);
         registry.add_manifest("latest", media_type::OCI_INDEX, b"{}");
-        for config in [config(), with(Account::password("user", "wrong-hunter2"))] {
+        let wrong = with(Account::password("user", "wrong-hunter2"));
+        for (config, cause) in [(config(), "there are none"), (wrong, "refuses our ")] {
             let (_client, repository) = repository_with(&registry, config);
             let error = repository.resolve().unwrap_err();
             assert_eq!(error.kind(), Kind::Unauthenticated, "{error}");
-            assert!(error.to_string().contains("app:latest"), "{error}");
+            // Which registry, what it was asked for, and what it has against us.
+            for part in [&registry.host(), "app:latest", cause] {
+                assert!(error.to_string().contains(part), "{part}: {error}");
+            }
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
-            read(&repository, &content).unwrap_err();
+            // The same again, by what is remembered of the first time.
+            let error = repository.resolve().unwrap_err();
+            assert!(error.to_string().contains(cause), "{error}");
+            let error = read(&repository, &content).unwrap_err();
+            assert!(error.to_string().contains(cause), "{error}");
         }
     }
 }

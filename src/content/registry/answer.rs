@@ -100,7 +100,10 @@ pub(super) async fn failure_of(
     let body = read_document(response, &what, &host, MAX_ERROR, timing, deadline).await;
     let detail = detail_of(&body.unwrap_or_default());
     if status == 401 {
-        let reason = if detail.is_empty() { "no access".to_owned() } else { detail };
+        let reason = match detail.is_empty() {
+            true => "it answers 401 to the token that it asked for".to_owned(),
+            false => detail,
+        };
         return Error::Unauthorized { what, host, reason };
     }
     let detail = if detail.is_empty() { detail } else { format!(": {detail}") };

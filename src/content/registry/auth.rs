@@ -25,6 +25,9 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// How long looking up credentials may take, helper programs included.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Why a server does not let us in that was told who we are.
+pub(super) const PASSWORD_REFUSED: &str = "it refuses our user name and password";
+
 /// Who we are to one server.
 pub(super) struct Auth {
     /// The registry, as credentials are kept under.
@@ -89,7 +92,7 @@ impl Auth {
             (None, None, _) => return Err(ask.refused("it asks for no known kind of credential")),
         };
         if Some(&token.header) == refused {
-            return Err(ask.refused("it does not take the user name and password"));
+            return Err(ask.refused(PASSWORD_REFUSED));
         }
         self.tokens.lock().insert(ask.scope.to_owned(), token);
         Ok(())
@@ -194,10 +197,11 @@ impl Ask<'_> {
         let mut url = realm.clone();
         url.query_pairs_mut().append_pair("service", service).append_pair("scope", scope);
         let mut request = self.transport.client(&url)?.get(url.clone());
+        let is_named = header.is_some();
         if let Some(header) = header {
             request = request.header(reqwest::header::AUTHORIZATION, header);
         }
-        self.answer(&url, request).await
+        self.answer(&url, request, is_named).await
     }
 
     async fn post(
@@ -209,17 +213,29 @@ impl Ask<'_> {
     ) -> Result<Answer, Error> {
         let mut all = vec![("service", service), ("scope", scope), ("client_id", "stratafs")];
         all.extend(form);
-        self.answer(realm, self.transport.client(realm)?.post(realm.clone()).form(&all)).await
+        let request = self.transport.client(realm)?.post(realm.clone()).form(&all);
+        self.answer(realm, request, true).await
     }
 
-    async fn answer(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+    /// What the token server answers to `request`, which says who we are if it `is_named`.
+    async fn answer(
+        &self,
+        url: &Url,
+        request: reqwest::RequestBuilder,
+        is_named: bool,
+    ) -> Result<Answer, Error> {
         let host = host_of(url);
         let what = format!("a token for {}", self.what);
         let limit = self.timing.response;
         let response = within(limit, self.deadline, &what, &host, request.send()).await?;
         let status = response.status().as_u16();
         if matches!(status, 400 | 401 | 403) {
-            return Err(self.refused(&format!("its token server {host} answers {status}")));
+            return Err(self.refused(&match is_named {
+                true => format!("its token server {host} refuses our credentials ({status})"),
+                false => format!(
+                    "its token server {host} wants credentials, and there are none ({status})"
+                ),
+            }));
         }
         if status != 200 {
             return Err(failure_of(response, &what, &host, self.timing, self.deadline).await);
@@ -230,13 +246,19 @@ impl Ask<'_> {
             .map_err(|_| self.refused("its token server gives a broken answer"))
     }
 
-    fn refused(&self, reason: &str) -> Error {
+    /// The error for what the server does not let us at, for that reason.
+    pub(super) fn refused(&self, reason: &str) -> Error {
         Error::Unauthorized {
             what: self.what.to_owned(),
             host: host_of(self.server),
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Whether `header` is a user name and password.
+pub(super) fn is_password(header: &HeaderValue) -> bool {
+    header.as_bytes().starts_with(b"Basic ")
 }
 
 fn basic(username: &str, password: &str) -> Result<HeaderValue, Error> {

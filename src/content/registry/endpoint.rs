@@ -10,7 +10,7 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::answer::{failure_of, host_of, redirect_target, within};
-use super::auth::{Ask, Auth};
+use super::auth::{Ask, Auth, PASSWORD_REFUSED, is_password};
 use super::body::read_document;
 use super::call::Call;
 use super::headers::Challenge;
@@ -230,7 +230,12 @@ impl Endpoint {
         self.traffic.count_token();
         self.auth.renew(&ask, &challenges, used.as_ref()).await?;
         let header = self.auth.header(&call.scope);
-        self.send_bare(url, call, deadline, header.as_ref()).await
+        let response = self.send_bare(url, call, deadline, header.as_ref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && header.as_ref().is_some_and(is_password)
+        {
+            return Err(ask.refused(PASSWORD_REFUSED));
+        }
+        Ok(response)
     }
 
     async fn send_bare(
