@@ -1,5 +1,7 @@
 //! What a user can do about errors of snapshots, and of paths in images.
 
+use crate::error::Classify;
+use crate::image::Source;
 use crate::snapshot::{Error, Kind};
 use crate::tree::{self, Place, Tree};
 
@@ -74,6 +76,26 @@ fn advice(e: &Error) -> Option<String> {
     Some(text)
 }
 
+/// The failure of opening `source`; where nothing of that kind is there, what would make it.
+pub(super) fn explain_source(source: &Source, e: impl Classify) -> Failure {
+    let made = match source {
+        Source::Oci { path, .. } if !path.join("oci-layout").exists() => {
+            format!("to make one: stratafs pull docker://NAME:TAG --to oci:{}:TAG", path.display())
+        }
+        Source::OciArchive { path, .. } if !path.exists() => {
+            format!("to make one: skopeo copy docker://NAME:TAG oci-archive:{}:TAG", path.display())
+        }
+        Source::DockerArchive { path, .. } if !path.exists() => {
+            format!("to make one: docker save --output {} NAME:TAG", path.display())
+        }
+        Source::Oci { .. }
+        | Source::OciArchive { .. }
+        | Source::DockerArchive { .. }
+        | Source::Registry(_) => return e.into(),
+    };
+    Failure::from(e).hint(made)
+}
+
 /// Where `path` leads in `tree`, that of `image`; a failure says where to look.
 pub(super) fn resolve(
     image: &str,
@@ -107,6 +129,26 @@ fn nearest_parent<'a>(tree: &Tree, path: &'a [u8]) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_names_an_image_that_is_not_there_is_told_how_to_make_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("img");
+        for (transport, made) in [
+            ("oci", "stratafs pull"),
+            ("oci-archive", "skopeo copy"),
+            ("docker-archive", "docker save"),
+        ] {
+            let source: Source = format!("{transport}:{}", path.display()).parse().unwrap();
+            let failure = explain_source(&source, Error::EmptyKey);
+            let advice = failure.advice().unwrap();
+            assert!(advice.contains(made) && advice.contains(path.to_str().unwrap()), "{advice}");
+        }
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("oci-layout"), "{}").unwrap();
+        let source: Source = format!("oci:{}", path.display()).parse().unwrap();
+        assert_eq!(explain_source(&source, Error::EmptyKey).advice(), None);
+    }
 
     #[test]
     fn advice_names_what_is_in_the_way() {

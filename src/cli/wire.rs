@@ -17,6 +17,7 @@ use crate::service::{self, Daemon, PullOptions, PullSecrets, Pulled, PulledLayer
 use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
 
+use super::advice;
 use super::chains::Chains;
 use super::config::Config;
 use super::destination::Destination;
@@ -113,7 +114,7 @@ impl Wire {
         let source: Source = text.parse()?;
         let documents = Documents::new(&self.config.root.join("documents"));
         let opened = image::open_remembering(&source, &self.registries, &documents);
-        let opened = opened?;
+        let opened = opened.map_err(|e| advice::explain_source(&source, e))?;
         if let Some(recalled) = &opened.recalled {
             let age = humantime::format_duration(Duration::from_secs(recalled.age().as_secs()));
             tracing::warn!("{text} is what it was {age} ago: the registry says nothing");
