@@ -5,12 +5,13 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::content::Provider;
+use crate::content::cache::Ingest;
 use crate::image::{self, Image};
-use crate::layer::{self, BuildOptions, Expected, Toc};
+use crate::layer::{self, BuildOptions, Expected, LayerIndex, Toc};
 use crate::tree::{self, Tree, follow, merge, raw};
 
 use super::Error;
-use super::discover::Discovery;
+use super::discover::{Discovery, Found};
 use super::store::{Store, chain_tag, open_tree};
 
 /// Shows how far the indexing of layers is.
@@ -49,7 +50,10 @@ pub(super) fn indexes(
             let digest = &layer.descriptor.digest;
             tracing::warn!(%digest, "not read lazily by its format: {refused}");
         }
-        match found {
+        let digest = &layer.descriptor.digest;
+        let is_refused =
+            |found: &Found| store.known.is_refused(digest, &found.index.identity.origin);
+        match found.filter(|found| !is_refused(found)) {
             Some(found) => {
                 let (digest, format) = (&layer.descriptor.digest, &found.index.identity.origin);
                 tracing::debug!(%digest, %format, "layer is read by its format");
@@ -129,12 +133,27 @@ fn index(
 ) -> Result<(), Error> {
     let descriptor = &layer.descriptor;
     let digest = &descriptor.digest;
+    // What came over a network is kept as it passes by; what is here can be decoded again.
+    let ingest = if provider.is_remote() { store.ingest(digest)? } else { None };
+    let bar = progress.layer(&digest.short(), descriptor.size);
+    let index = pass(provider, layer, ingest, &mut |n| bar(n))?;
+    let saved = store.indexes.save(&index);
+    saved.map_err(|source| Error::Index { digest: digest.clone(), source })
+}
+
+/// Passes over `layer` from front to back, which gives its index; what comes by is taken in by
+/// `ingest`, and `progress` told how many bytes of the blob are done.
+pub(super) fn pass(
+    provider: &Arc<dyn Provider>,
+    layer: &image::Layer,
+    mut ingest: Option<Ingest>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<LayerIndex, Error> {
+    let descriptor = &layer.descriptor;
+    let digest = &descriptor.digest;
     tracing::debug!(%digest, "layer is read from front to back");
     let content = |source| Error::Content { digest: digest.clone(), source };
     let blob = provider.open_sequential(descriptor).map_err(content)?;
-    // What came over a network is kept as it passes by; what is here can be decoded again.
-    let mut ingest = if provider.is_remote() { store.ingest(digest)? } else { None };
-    let bar = progress.layer(&digest.short(), descriptor.size);
     let expected = Expected {
         digest: digest.clone(),
         size: descriptor.size,
@@ -143,15 +162,14 @@ fn index(
     };
     let options = BuildOptions::default();
     let mut tee = |bytes: &[u8]| ingest.iter_mut().for_each(|ingest| ingest.write(bytes));
-    let index = layer::build_index(&*blob, &expected, &options, &mut |n| bar(n), &mut tee);
+    let index = layer::build_index(&*blob, &expected, &options, progress, &mut tee);
     let index = index.map_err(Error::Layer)?;
     if let Some(ingest) = ingest
         && let Err(error) = ingest.finish(&index.table)
     {
         tracing::warn!(%digest, %error, "span cache: the layer is not kept");
     }
-    let saved = store.indexes.save(&index);
-    saved.map_err(|source| Error::Index { digest: digest.clone(), source })
+    Ok(index)
 }
 
 /// Writes the merged tree of `image` and the trees of its layers, where they are missing.

@@ -6,6 +6,7 @@
 //! index/<digest>.toc          TOC and access points of one layer, by a pass over it
 //! index/<digest>.<tag>.toc    the same, by what a foreign format says
 //! index/<digest>.found        which foreign formats were found that no annotation tells
+//! index/<digest>.refused      which turned out to be wrong when content was read
 //! trees/<chain>.tree          the merged tree of a chain
 //! trees/<diff-id>.layer.tree  one layer alone
 //! trees/<chain>.erofs         the tree as an EROFS image, made when it is first mounted as such
@@ -26,6 +27,7 @@ mod build;
 mod cached;
 mod discover;
 mod error;
+mod fallback;
 mod lazy;
 mod push;
 mod start;
@@ -35,8 +37,9 @@ mod unpack;
 mod whole;
 
 pub use build::{Progress, Quiet};
-pub use discover::Refused;
+pub use discover::{Refused, SOCI_INDEX_DIGEST};
 pub use error::Error;
+pub use fallback::Fallback;
 pub use lazy::{Explained, Lazy};
 pub use start::Prefetch;
 pub use store::Store;
@@ -90,6 +93,8 @@ pub struct Layer {
     pub cached: Option<Arc<CachedLayer>>,
     /// What says where its files are.
     pub origin: Origin,
+    /// What is done where that turns out to be wrong; `None` where a pass over the layer said it.
+    pub fallback: Option<Arc<Fallback>>,
 }
 
 impl Chain {
@@ -101,6 +106,11 @@ impl Chain {
         }
     }
 
+    /// By which index each layer is read, bottom first, for [`Store::chain_as`].
+    pub fn readings(&self) -> Vec<Option<String>> {
+        self.layers.iter().map(|layer| layer.origin.tag(&layer.descriptor.digest)).collect()
+    }
+
     /// Bytes read of all blobs so far.
     pub fn blob_bytes_read(&self) -> u64 {
         self.layers.iter().map(|layer| layer.blob.bytes()).sum()
@@ -108,6 +118,15 @@ impl Chain {
 }
 
 impl Layer {
+    /// What says where its files are, how it is read, and why not otherwise.
+    pub fn how(&self) -> String {
+        let how = format!("{}: {}", self.origin, self.lazy);
+        match self.fallback.as_ref().and_then(|fallback| fallback.reason()) {
+            Some(reason) => format!("{how}; {reason}"),
+            None => how,
+        }
+    }
+
     /// The layer alone, for a filesystem to show.
     pub fn mounted_tree(&self) -> MountedTree {
         MountedTree { tree: self.raw.clone(), layers: vec![self.reader.clone()] }

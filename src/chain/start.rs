@@ -6,7 +6,8 @@ use crate::compress::SpanError;
 use crate::content::cache::CachedLayer;
 use crate::digest::Digest;
 
-use super::{Chain, Error, Progress};
+use super::fallback::are_wrong;
+use super::{Chain, Error, Layer, Progress};
 
 /// What is fetched before a read wants it, beyond what follows reads in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,13 +24,16 @@ pub enum Prefetch {
 impl Chain {
     /// Its layers in the cache on disk, each once.
     fn cached(&self) -> Vec<(Digest, Arc<CachedLayer>)> {
-        let mut found: Vec<(Digest, Arc<CachedLayer>)> = Vec::new();
+        let found = self.kept().into_iter();
+        found.map(|(layer, cached)| (layer.descriptor.digest.clone(), cached.clone())).collect()
+    }
+
+    fn kept(&self) -> Vec<(&Layer, &Arc<CachedLayer>)> {
+        let mut found: Vec<(&Layer, &Arc<CachedLayer>)> = Vec::new();
         for layer in &self.layers {
-            let digest = &layer.descriptor.digest;
-            if let Some(cached) = &layer.cached
-                && found.iter().all(|(other, _)| other != digest)
-            {
-                found.push((digest.clone(), cached.clone()));
+            let is_other = |(other, _): &(&Layer, _)| other.descriptor != layer.descriptor;
+            if let Some(cached) = layer.cached.as_ref().filter(|_| found.iter().all(is_other)) {
+                found.push((layer, cached));
             }
         }
         found
@@ -59,13 +63,14 @@ impl Chain {
     ///
     /// [`Error::Fetch`], the first; what has come by then stays.
     pub fn fetch_all(&self, progress: &dyn Progress) -> Result<(), Error> {
-        let layers = self.cached();
+        let layers = self.kept();
         std::thread::scope(|scope| {
             let fetches: Vec<_> = layers
                 .iter()
-                .map(|(digest, layer)| {
-                    let bar = progress.layer(&digest.short(), layer.table().size);
-                    let fetch = move || layer.fill_with(&mut |state| bar(state.stored));
+                .map(|(layer, cached)| {
+                    let digest = &layer.descriptor.digest;
+                    let bar = progress.layer(&digest.short(), cached.table().size);
+                    let fetch = move || fetch(layer, cached, &bar);
                     (digest, scope.spawn(fetch))
                 })
                 .collect();
@@ -77,5 +82,21 @@ impl Chain {
             }
             outcome
         })
+    }
+}
+
+/// Fetches all of a layer: by its spans or, where they are not what its table of contents says, from
+/// front to back.
+fn fetch(layer: &Layer, cached: &CachedLayer, bar: &dyn Fn(u64)) -> Result<(), SpanError> {
+    let fill = || cached.fill_with(&mut |state| bar(state.stored));
+    match (fill(), &layer.fallback) {
+        (Err(e), Some(fallback)) if are_wrong(&e) => {
+            let Err(e) = fill() else { return Ok(()) };
+            let given_up = fallback.give_up_format(&e);
+            given_up.map_err(|source| SpanError::Read { offset: 0, source })?;
+            bar(cached.table().size);
+            Ok(())
+        }
+        (outcome, _) => outcome,
     }
 }

@@ -15,6 +15,7 @@ use crate::tree::{self, Tree};
 
 use super::build::{self, Progress};
 use super::discover::{Discovery, Found, Known};
+use super::fallback::{Fallback, Parts};
 use super::lazy::{Explained, Lazy};
 use super::{Chain, Error, Layer, Trust};
 
@@ -36,7 +37,7 @@ struct Ready {
 pub struct Store {
     pub(super) root: PathBuf,
     pub(super) indexes: IndexStore,
-    known: Known,
+    pub(super) known: Known,
     trust: Trust,
     pub(super) memory: Arc<SpanCache>,
     pub(super) disk: OnceLock<Arc<LayerCache>>,
@@ -111,6 +112,42 @@ impl Store {
     ) -> Result<Chain, Error> {
         let chain_id = image.chain_id().ok_or(Error::NoLayers)?.clone();
         let ready = self.make_ready(provider, image, progress)?;
+        self.opened(provider, image, chain_id, ready)
+    }
+
+    /// The chain of `image`, each layer read by the index that `readings` says
+    /// ([`Chain::readings`]), whatever others are here; `None` where one of them is not, or may not
+    /// be used.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn chain_as(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+        readings: &[Option<String>],
+    ) -> Result<Option<Chain>, Error> {
+        let chain_id = image.chain_id().ok_or(Error::NoLayers)?.clone();
+        if readings.len() != image.layers.len() {
+            return Ok(None);
+        }
+        let ready = self.ready(image, &chain_id, |place, layer| {
+            let is_it = |origin: &Origin| origin.tag(&layer.descriptor.digest) == readings[place];
+            let known = || self.known.origins(image, layer, &self.trust);
+            let origins = std::iter::once(Origin::Scan).chain(once(known));
+            self.first_usable(layer, origins.filter(is_it))
+        })?;
+        ready.map(|ready| self.opened(provider, image, chain_id, ready)).transpose()
+    }
+
+    fn opened(
+        &self,
+        provider: &Arc<dyn Provider>,
+        image: &Image,
+        chain_id: ChainId,
+        ready: Ready,
+    ) -> Result<Chain, Error> {
         let mut layers = Vec::with_capacity(image.layers.len());
         let parts = image.layers.iter().zip(ready.layers);
         for (number, (layer, (raw, index))) in (0..).zip(parts) {
@@ -136,9 +173,15 @@ impl Store {
         let explain = |layer| {
             let here = self.reading(image, layer)?.map(|(origin, stored)| (origin, stored.table));
             let is_foreign = here.as_ref().is_some_and(|(origin, _)| *origin != Origin::Scan);
-            let (found, refused) =
+            let (found, mut refused) =
                 if is_foreign { (None, Vec::new()) } else { discovery.layer(layer) };
-            let found = found.map(|found| (found.index.identity.origin, found.index.table));
+            let digest = &layer.descriptor.digest;
+            refused.extend(self.known.refused(digest));
+            let is_usable =
+                |found: &Found| !self.known.is_refused(digest, &found.index.identity.origin);
+            let found = found
+                .filter(is_usable)
+                .map(|found| (found.index.identity.origin, found.index.table));
             let (origin, table) = here.or(found).unzip();
             let lazy = table.as_ref().map_or(Lazy::NotIndexed, Lazy::of);
             Ok(Explained { lazy, origin, refused })
@@ -155,15 +198,31 @@ impl Store {
         Ok(self.reading(image, layer)?.is_some())
     }
 
+    /// The formats that may be used for `layer`.
+    fn usable(&self, image: &Image, layer: &image::Layer) -> Vec<Origin> {
+        let mut origins = self.known.origins(image, layer, &self.trust);
+        origins.retain(|origin| !self.known.is_refused(&layer.descriptor.digest, origin));
+        origins
+    }
+
     /// How `layer` of `image` can be read by what is here; `None` where nothing is that may be used.
     pub(super) fn reading(
         &self,
         image: &Image,
         layer: &image::Layer,
     ) -> Result<Option<(Origin, StoredTable)>, Error> {
+        let known = || self.usable(image, layer);
+        self.first_usable(layer, std::iter::once(Origin::Scan).chain(once(known)))
+    }
+
+    /// The first of `origins` of which an index is here that can be used for `layer`.
+    fn first_usable(
+        &self,
+        layer: &image::Layer,
+        origins: impl Iterator<Item = Origin>,
+    ) -> Result<Option<(Origin, StoredTable)>, Error> {
         let digest = &layer.descriptor.digest;
-        let known = || self.known.origins(image, layer, &self.trust);
-        for origin in std::iter::once(Origin::Scan).chain(once(known)) {
+        for origin in origins {
             let loaded = self.indexes.load_table(digest, &origin);
             let found = loaded.map_err(|source| Error::Index { digest: digest.clone(), source })?;
             if let Some(stored) = found
@@ -229,7 +288,19 @@ impl Store {
             cached.set_files(Box::new(move || files(&raw)));
         }
         let descriptor = descriptor.clone();
-        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached })
+        let fallback = (origin != Origin::Scan).then(|| {
+            let parts = Parts {
+                provider: provider.clone(),
+                layer: layer.clone(),
+                origin: origin.clone(),
+                indexes: self.indexes.clone(),
+                known: self.known.clone(),
+                cache: self.cache().ok().filter(|_| provider.is_remote()).cloned(),
+            };
+            Fallback::new(parts, reader.clone())
+        });
+        let reader = fallback.clone().map_or(reader, |fallback| fallback);
+        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached, fallback })
     }
 
     /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no
@@ -251,19 +322,27 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Ready, Error> {
         let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
-        if let Some(ready) = self.ready(image, chain_id)? {
+        let reading = |_, layer: &image::Layer| self.reading(image, layer);
+        if let Some(ready) = self.ready(image, chain_id, reading)? {
             return Ok(ready);
         }
         build::indexes(self, provider, image, progress)?;
         build::trees(self, image)?;
-        self.ready(image, chain_id)?.ok_or_else(|| Error::Gone { chain_id: chain_id.clone() })
+        self.ready(image, chain_id, reading)?
+            .ok_or_else(|| Error::Gone { chain_id: chain_id.clone() })
     }
 
-    /// What reading `image` takes, where all of it is there and whole.
-    fn ready(&self, image: &Image, chain_id: &ChainId) -> Result<Option<Ready>, Error> {
+    /// What reading `image` takes, each layer by what `reading` says, where all of it is there and
+    /// whole.
+    fn ready(
+        &self,
+        image: &Image,
+        chain_id: &ChainId,
+        reading: impl Fn(usize, &image::Layer) -> Result<Option<(Origin, StoredTable)>, Error>,
+    ) -> Result<Option<Ready>, Error> {
         let (mut layers, mut tags) = (Vec::with_capacity(image.layers.len()), Vec::new());
-        for layer in &image.layers {
-            let Some((origin, stored)) = self.reading(image, layer)? else { return Ok(None) };
+        for (place, layer) in image.layers.iter().enumerate() {
+            let Some((origin, stored)) = reading(place, layer)? else { return Ok(None) };
             let tag = origin.tag(&layer.descriptor.digest);
             let raw = open_tree(&self.layer_path(&layer.diff_id, tag.as_deref()))?;
             let Some(raw) = raw else { return Ok(None) };

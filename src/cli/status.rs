@@ -123,7 +123,7 @@ impl LayerCounts {
     fn of(layer: &crate::chain::Layer) -> Self {
         let mut counts = Self {
             digest: layer.descriptor.digest.to_string(),
-            lazy: layer.lazy.to_string(),
+            lazy: layer.how(),
             ..Self::default()
         };
         match &layer.cached {

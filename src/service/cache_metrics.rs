@@ -51,7 +51,7 @@ fn of_registries(traffic: &Traffic) -> [Metric; 4] {
     ]
 }
 
-fn of_cache(counters: &Counters) -> [Metric; 10] {
+fn of_cache(counters: &Counters) -> [Metric; 11] {
     let c = counters;
     [
         ("on_demand_reads", "Reads that waited for content to be fetched", c.misses.get()),
@@ -63,6 +63,11 @@ fn of_cache(counters: &Counters) -> [Metric; 10] {
         ),
         ("fetches", "Fetches of one or several spans", c.fetches.get()),
         ("layers_completed", "Layers all of which came to be here", c.completed.get()),
+        (
+            "layers_distrusted",
+            "Layers read whole because their table of contents turned out to be wrong",
+            c.distrusted.get(),
+        ),
         ("cache_hit_bytes", "Bytes that reads got from the cache", c.hit_bytes.get()),
         ("cache_admitted_bytes", "Bytes that were taken in", c.admitted_bytes.get()),
         ("cache_evicted_bytes", "Bytes that were evicted", c.evicted_bytes.get()),

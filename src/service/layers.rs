@@ -209,7 +209,7 @@ impl Layers {
         let opened = open(&self.store, &self.images, chain)?;
         // A container is about to start on it.
         opened.start(self.prefetch);
-        let slot = self.slots.take(chain, opened.tree.fingerprint())?;
+        let slot = self.slots.take(chain, opened.tree.fingerprint(), opened.readings())?;
         let attached = self.filesystem.attach_at(slot, name, opened.mounted_tree());
         attached.map_err(|source| Error::Attach { chain: chain.clone(), source })?;
         let shown = self.lower(&opened);
@@ -247,7 +247,11 @@ fn show_again(
     chain: &ChainId,
     slot: Slot,
 ) -> Result<Chain, Error> {
-    let opened = open(store, images, chain)?;
+    let found = images.of_chain(chain)?;
+    let opened = match store.chain_as(&found.provider, &found.image, &slot.readings)? {
+        Some(opened) => opened,
+        None => store.chain(&found.provider, &found.image, &Quiet)?,
+    };
     if opened.tree.fingerprint() != slot.fingerprint {
         return Err(Error::OtherTree { chain: chain.clone() });
     }

@@ -21,12 +21,16 @@ use crate::io::AtomicFile;
 pub(super) const VERSION: u32 = 1;
 
 /// What is shown in one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Slot {
     /// Its number.
     pub(super) number: u32,
     /// [`Tree::fingerprint`](crate::tree::Tree::fingerprint) of the tree.
     pub(super) fingerprint: u32,
+    /// By which index each layer is read ([`Chain::readings`](crate::chain::Chain::readings)); others
+    /// may come to be here.
+    #[serde(default)]
+    pub(super) readings: Vec<Option<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,16 +67,21 @@ impl Slots {
     /// All chains with their slots.
     pub(super) fn all(&self) -> Vec<(ChainId, Slot)> {
         let table = self.table.lock();
-        let parsed = |(name, slot): (&String, &Slot)| Some((name.parse().ok()?, *slot));
+        let parsed = |(name, slot): (&String, &Slot)| Some((name.parse().ok()?, slot.clone()));
         table.slots.iter().filter_map(parsed).collect()
     }
 
     /// The slot for a tree that is about to be shown, written down.
-    pub(super) fn take(&self, chain: &ChainId, fingerprint: u32) -> Result<u32, Error> {
+    pub(super) fn take(
+        &self,
+        chain: &ChainId,
+        fingerprint: u32,
+        readings: Vec<Option<String>>,
+    ) -> Result<u32, Error> {
         self.change(|table| {
             let number = table.next;
             table.next = number.saturating_add(1);
-            table.slots.insert(chain.to_string(), Slot { number, fingerprint });
+            table.slots.insert(chain.to_string(), Slot { number, fingerprint, readings });
             number
         })
     }
@@ -118,12 +127,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("slots.json");
         let slots = Slots::new(&path, 7).unwrap();
-        assert_eq!(slots.take(&chain("a"), 11).unwrap(), 1);
-        assert_eq!(slots.take(&chain("b"), 12).unwrap(), 2);
+        assert_eq!(slots.take(&chain("a"), 11, vec![None, Some("x".into())]).unwrap(), 1);
+        assert_eq!(slots.take(&chain("b"), 12, Vec::new()).unwrap(), 2);
         slots.give_up(&chain("b")).unwrap();
         let again = Slots::load(&path, 7).unwrap();
-        assert_eq!(again.all(), [(chain("a"), Slot { number: 1, fingerprint: 11 })]);
-        assert_eq!(again.take(&chain("b"), 12).unwrap(), 3);
+        let readings = vec![None, Some("x".into())];
+        let slot = Slot { number: 1, fingerprint: 11, readings };
+        assert_eq!(again.all(), [(chain("a"), slot)]);
+        assert_eq!(again.take(&chain("b"), 12, Vec::new()).unwrap(), 3);
         assert!(Slots::load(&path, 8).is_none(), "of another connection");
     }
 

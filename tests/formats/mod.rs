@@ -4,6 +4,8 @@
 
 mod discovery;
 mod hostile;
+mod landmark;
+mod lies;
 mod refused;
 pub mod registry;
 

@@ -31,7 +31,7 @@ fn archive(json: &[u8]) -> Vec<u8> {
 }
 
 /// The files of the eStargz vector, and its table of contents.
-fn taken_apart() -> (Vec<u8>, Value) {
+pub(super) fn taken_apart() -> (Vec<u8>, Value) {
     let blob = vector("estargz.tar.gz");
     let footer = &blob[blob.len() - 51..];
     let offset = u64::from_str_radix(std::str::from_utf8(&footer[16..32]).unwrap(), 16).unwrap();
@@ -54,7 +54,7 @@ fn with_member(toc: &Value, member: &[u8], shift: usize) -> Layout {
     annotated(of_blob(blob), &[(TOC_DIGEST, &digest(toc.to_string().as_bytes()))])
 }
 
-fn with_toc(toc: &Value) -> Layout {
+pub(super) fn with_toc(toc: &Value) -> Layout {
     with_member(toc, &gzip(&archive(toc.to_string().as_bytes())), 0)
 }
 
@@ -75,7 +75,7 @@ fn refused(layout: &Layout) -> String {
 }
 
 /// The place of the first entry of `name`; of a file in several chunks, that of its first.
-fn entry<'a>(toc: &'a mut Value, name: &str) -> &'a mut Value {
+pub(super) fn entry<'a>(toc: &'a mut Value, name: &str) -> &'a mut Value {
     let entries = toc["entries"].as_array_mut().unwrap();
     entries.iter_mut().find(|entry| entry["name"] == name).unwrap()
 }

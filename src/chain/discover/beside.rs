@@ -19,7 +19,7 @@ const SOCI: &str = "SOCI";
 const OURS: &str = "layer index";
 
 /// The annotation of an image's manifest with the digest of its SOCI index.
-pub(super) const SOCI_INDEX_DIGEST: &str = "com.amazon.soci.index-digest";
+pub const SOCI_INDEX_DIGEST: &str = "com.amazon.soci.index-digest";
 /// The annotation of a zTOC's descriptor with the digest of its layer.
 const SOCI_LAYER_DIGEST: &str = "com.amazon.soci.image-layer-digest";
 /// What SOCI indexes have for a configuration: version 1 refers to its image, version 2 is named by

@@ -92,6 +92,11 @@ impl Refused {
     pub(super) fn new(format: &'static str, reason: &Reason) -> Self {
         Self { format, reason: reason.to_string() }
     }
+
+    /// What turned out when content was read.
+    pub(super) fn found_out(format: &'static str, reason: String) -> Self {
+        Self { format, reason }
+    }
 }
 
 impl fmt::Display for Refused {

@@ -32,17 +32,27 @@ struct Reading {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Format {
+pub(super) enum Format {
     Estargz,
     ZstdChunked,
     Soci,
     LayerIndex,
 }
 
-impl Reading {
-    fn origin(&self) -> Origin {
-        let digest = self.digest.clone();
-        match self.format {
+impl Format {
+    /// The format of `origin` and what it hangs on; `None` for a pass over the layer.
+    pub(super) fn of(origin: &Origin) -> Option<(Self, &Digest)> {
+        Some(match origin {
+            Origin::Scan => return None,
+            Origin::Estargz(digest) => (Format::Estargz, digest),
+            Origin::ZstdChunked(digest) => (Format::ZstdChunked, digest),
+            Origin::Soci(digest) => (Format::Soci, digest),
+            Origin::LayerIndex(digest) => (Format::LayerIndex, digest),
+        })
+    }
+
+    pub(super) fn origin(self, digest: Digest) -> Origin {
+        match self {
             Format::Estargz => Origin::Estargz(digest),
             Format::ZstdChunked => Origin::ZstdChunked(digest),
             Format::Soci => Origin::Soci(digest),
@@ -51,10 +61,16 @@ impl Reading {
     }
 }
 
+impl Reading {
+    fn origin(&self) -> Origin {
+        self.format.origin(self.digest.clone())
+    }
+}
+
 /// The readings that are known of the layers of one state root.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::chain) struct Known {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Known {
@@ -94,13 +110,7 @@ impl Known {
         origin: &Origin,
         via: &Via,
     ) -> io::Result<()> {
-        let (format, digest) = match origin {
-            Origin::Scan => return Ok(()),
-            Origin::Estargz(digest) => (Format::Estargz, digest),
-            Origin::ZstdChunked(digest) => (Format::ZstdChunked, digest),
-            Origin::Soci(digest) => (Format::Soci, digest),
-            Origin::LayerIndex(digest) => (Format::LayerIndex, digest),
-        };
+        let Some((format, digest)) = Format::of(origin) else { return Ok(()) };
         let via = match via {
             Via::Layer => return Ok(()),
             Via::Document(digest) => Some(digest.clone()),

@@ -37,7 +37,9 @@ mod error;
 mod external;
 mod in_blob;
 mod known;
+mod refusals;
 
+pub use beside::SOCI_INDEX_DIGEST;
 pub use error::Refused;
 pub(super) use known::Known;
 

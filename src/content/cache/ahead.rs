@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::compress::StartTrace;
+use crate::compress::{SpanError, StartTrace};
 
 use super::layer::CachedLayer;
 use super::pace::Pace;
@@ -279,13 +279,25 @@ fn fill(task: &Task, size: u64) -> Filled {
         layer.note_complete();
         return Filled::Done;
     };
-    match layer.fetch_ahead(run.clone()) {
-        Ok(()) => Filled::Run { next: run.end, len: plan::compressed_len(layer.table(), &run) },
+    let done = Filled::Run { next: run.end, len: plan::compressed_len(layer.table(), &run) };
+    let again = |e: SpanError| if is_wrong(&e) { layer.fetch_ahead(run.clone()) } else { Err(e) };
+    match layer.fetch_ahead(run.clone()).or_else(again) {
+        Ok(()) => done,
+        // What is not there will not come by asking for it again: a read that wants it will say so.
+        Err(error) if is_wrong(&error) => {
+            tracing::warn!(%error, "some of a layer is not what its table of contents says");
+            done
+        }
         Err(error) => {
             tracing::debug!(%error, "the rest of a layer could not be fetched");
             Filled::Failed
         }
     }
+}
+
+/// Whether bytes came and were not those that they should be.
+fn is_wrong(error: &SpanError) -> bool {
+    matches!(error, SpanError::Mismatch { .. } | SpanError::Decode { .. })
 }
 
 fn fetch(task: &Task) {

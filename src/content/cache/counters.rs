@@ -12,7 +12,7 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 }
@@ -48,6 +48,8 @@ pub struct Counters {
     pub full: Counter,
     /// Layers that became complete.
     pub completed: Counter,
+    /// Layers whose table of contents turned out to be wrong, so that they were read whole.
+    pub distrusted: Counter,
 }
 
 /// What one layer did since it was opened.

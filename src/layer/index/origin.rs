@@ -50,6 +50,17 @@ impl Origin {
         Some(hasher.finish().hex())
     }
 
+    /// What the kind is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Origin::Scan => "own index",
+            Origin::Estargz(_) => "eStargz",
+            Origin::ZstdChunked(_) => "zstd:chunked",
+            Origin::Soci(_) => "SOCI",
+            Origin::LayerIndex(_) => "layer index",
+        }
+    }
+
     /// The number of the kind in an index file.
     pub(super) fn code(&self) -> u8 {
         match self {
@@ -76,13 +87,7 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Origin::Scan => "own index",
-            Origin::Estargz(_) => "eStargz",
-            Origin::ZstdChunked(_) => "zstd:chunked",
-            Origin::Soci(_) => "SOCI",
-            Origin::LayerIndex(_) => "layer index",
-        })
+        f.write_str(self.name())
     }
 }
 
