@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::chain::SOCI_INDEX_DIGEST;
 use crate::content::registry::{Client, Reference, Repository, Traffic};
 use crate::content::{self, Descriptor, Provider};
 use crate::digest::{ChainId, Digest};
@@ -35,6 +36,8 @@ pub(super) struct Found {
     pub(super) provider: Arc<dyn Provider>,
     /// The image.
     pub(super) image: Image,
+    /// The SOCI index that a client named for it: it is believed as one that the manifest names.
+    pub(super) soci_index: Option<Digest>,
 }
 
 /// The images whose layers are shown here.
@@ -51,6 +54,8 @@ struct ImageRecord {
     descriptor: Descriptor,
     manifest: String,
     config: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soci_index: Option<Digest>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,16 +82,23 @@ impl Images {
         self.registries.traffic()
     }
 
-    /// Asks the registry for the image that `reference` names.
+    /// Asks the registry for the image that `reference` names, to be read by `soci_index` if there is
+    /// one.
     ///
     /// # Errors
     ///
     /// [`Error::Registry`], [`Error::Image`].
-    pub(super) fn find(&self, reference: &Reference) -> Result<Found, Error> {
+    pub(super) fn find(
+        &self,
+        reference: &Reference,
+        soci_index: Option<Digest>,
+    ) -> Result<Found, Error> {
         let repository = self.registries.repository(reference)?;
         let root = repository.resolve()?;
-        let image = image::resolve(&repository, &root, None)?;
-        Ok(Found { reference: reference.clone(), provider: Arc::new(repository), image })
+        let mut image = image::resolve(&repository, &root, None)?;
+        name_index(&mut image, soci_index.as_ref());
+        let (reference, provider) = (reference.clone(), Arc::new(repository));
+        Ok(Found { reference, provider, image, soci_index })
     }
 
     /// Remembers that `found` has the chain `chain` while `f` makes the snapshot that needs it.
@@ -103,6 +115,7 @@ impl Images {
             descriptor: found.image.descriptor.clone(),
             manifest: text(&found.image.manifest.raw),
             config: text(&found.image.config.raw),
+            soci_index: found.soci_index.clone(),
         };
         let manifest = found.image.descriptor.digest.clone();
         write(&self.image_path(&manifest), &record)?;
@@ -124,9 +137,10 @@ impl Images {
         let reference: Reference = record.reference.parse()?;
         let documents = Documents([record.manifest.into_bytes(), record.config.into_bytes()]);
         let image = image::resolve(&documents, &record.descriptor, None)?;
-        let image = image.prefix(chain).ok_or_else(no_image)?;
-        let provider = self.repository(&reference)?;
-        Ok(Found { reference, provider: Arc::new(provider), image })
+        let mut image = image.prefix(chain).ok_or_else(no_image)?;
+        name_index(&mut image, record.soci_index.as_ref());
+        let provider = Arc::new(self.repository(&reference)?);
+        Ok(Found { reference, provider, image, soci_index: record.soci_index })
     }
 
     fn repository(&self, reference: &Reference) -> Result<Repository, Error> {
@@ -169,6 +183,13 @@ impl Images {
 
     fn chain_path(&self, chain: &ChainId) -> PathBuf {
         self.dir.join("chains").join(format!("{}.json", file_name(chain.digest())))
+    }
+}
+
+/// Makes `image` one whose manifest names that index.
+fn name_index(image: &mut Image, soci_index: Option<&Digest>) {
+    if let Some(index) = soci_index {
+        image.manifest.annotations.insert(SOCI_INDEX_DIGEST.to_owned(), index.to_string());
     }
 }
 

@@ -11,6 +11,7 @@ use super::Error;
 use super::images::{Found, Images};
 use crate::chain::{Quiet, Store};
 use crate::content::registry::Reference;
+use crate::digest::Digest;
 use crate::snapshot::Backend;
 
 /// How many images are made ready at the same time; each uses several threads.
@@ -30,6 +31,9 @@ pub(super) struct Job {
     pub(super) ready: Result<(), Arc<Error>>,
 }
 
+/// An image, and the SOCI index that it is to be read by, if a client named one.
+type Wanted = (Reference, Option<Digest>);
+
 type Outcome = Result<Arc<Job>, Arc<Error>>;
 
 struct Running {
@@ -42,7 +46,7 @@ pub(super) struct Jobs {
     backend: Arc<Backend>,
     store: Arc<Store>,
     images: Arc<Images>,
-    running: Mutex<HashMap<Reference, Running>>,
+    running: Mutex<HashMap<Wanted, Running>>,
     places: Arc<Semaphore>,
 }
 
@@ -52,13 +56,13 @@ impl Jobs {
         Self { backend, store, images, running: Mutex::default(), places }
     }
 
-    /// The image of `reference`, ready. Whoever gives up waiting ends nothing.
+    /// The image `wanted`, ready. Whoever gives up waiting ends nothing.
     ///
     /// # Errors
     ///
     /// Where the image cannot be found; what its layers lack is in [`Job::ready`].
-    pub(super) async fn image(&self, reference: &Reference) -> Outcome {
-        let mut outcome = self.join(reference);
+    pub(super) async fn image(&self, wanted: &Wanted) -> Outcome {
+        let mut outcome = self.join(wanted);
         let done = outcome.wait_for(Option::is_some).await.map(|seen| Option::clone(&seen));
         match done {
             Ok(Some(outcome)) => outcome,
@@ -67,7 +71,7 @@ impl Jobs {
         }
     }
 
-    fn join(&self, reference: &Reference) -> watch::Receiver<Option<Outcome>> {
+    fn join(&self, wanted: &Wanted) -> watch::Receiver<Option<Outcome>> {
         let mut running = self.running.lock();
         running.retain(|_, job| {
             let failed = matches!(&*job.outcome.borrow(), Some(Err(_)));
@@ -75,23 +79,23 @@ impl Jobs {
             let lost = job.outcome.has_changed().is_err() && job.outcome.borrow().is_none();
             !(failed || over || lost)
         });
-        if let Some(job) = running.get(reference) {
+        if let Some(job) = running.get(wanted) {
             return job.outcome.clone();
         }
-        let outcome = self.start(reference.clone());
+        let outcome = self.start(wanted.clone());
         let job = Running { outcome: outcome.clone(), started: Instant::now() };
-        running.insert(reference.clone(), job);
+        running.insert(wanted.clone(), job);
         outcome
     }
 
-    fn start(&self, reference: Reference) -> watch::Receiver<Option<Outcome>> {
+    fn start(&self, wanted: Wanted) -> watch::Receiver<Option<Outcome>> {
         let (sender, receiver) = watch::channel(None);
         let (backend, store, images) =
             (self.backend.clone(), self.store.clone(), self.images.clone());
         let places = self.places.clone();
         tokio::spawn(async move {
             let _place = places.acquire().await;
-            let work = move || make_ready(&backend, &store, &images, &reference);
+            let work = move || make_ready(&backend, &store, &images, &wanted);
             let panicked = |_| Err(Error::Panicked { what: "making an image ready" });
             let outcome = tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked);
             // Nobody waits any more where this fails.
@@ -105,9 +109,9 @@ fn make_ready(
     backend: &Backend,
     store: &Store,
     images: &Images,
-    reference: &Reference,
+    (reference, soci_index): &Wanted,
 ) -> Result<Job, Error> {
-    let found = images.find(reference)?;
+    let found = images.find(reference, soci_index.clone())?;
     let image = &found.image;
     let lease = backend.lease(LEASE)?;
     let layer = |l: &crate::image::Layer| (l.diff_id.clone(), l.descriptor.digest.clone());

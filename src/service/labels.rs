@@ -17,6 +17,9 @@ const CRI_LAYERS: &str = "containerd.io/snapshot/cri.image-layers";
 const STARGZ_REFERENCE: &str = "containerd.io/snapshot/remote/stargz.reference";
 const STARGZ_LAYER: &str = "containerd.io/snapshot/remote/stargz.digest";
 
+/// SOCI's, with the digest of the index that its client was told to use.
+const SOCI_INDEX: &str = "containerd.io/snapshot/remote/soci.index.digest";
+
 /// A layer's place in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
@@ -24,6 +27,8 @@ pub(super) struct Origin {
     pub(super) reference: Reference,
     /// The blob of the layer, where labels tell it.
     pub(super) layer: Option<Digest>,
+    /// The SOCI index by which the image is to be read, where labels tell one.
+    pub(super) soci_index: Option<Digest>,
 }
 
 impl Origin {
@@ -42,7 +47,8 @@ impl Origin {
         if let Some(manifest) = digest(labels, CRI_MANIFEST)? {
             reference = reference.with_digest(manifest);
         }
-        Ok(Some(Self { reference, layer: digest(labels, layer)? }))
+        let soci_index = digest(labels, SOCI_INDEX)?;
+        Ok(Some(Self { reference, layer: digest(labels, layer)?, soci_index }))
     }
 }
 
@@ -101,7 +107,10 @@ mod tests {
         ]);
         let origin = Origin::of(&stargz).unwrap().unwrap();
         assert_eq!(origin.reference.to_string(), "registry.test/app:v1");
-        assert_eq!(origin.layer, Some(layer));
+        assert_eq!((origin.layer, origin.soci_index), (Some(layer), None));
+        let soci =
+            labels(&[(CRI_REFERENCE, "registry.test/app:v1"), (SOCI_INDEX, &manifest.to_string())]);
+        assert_eq!(Origin::of(&soci).unwrap().unwrap().soci_index, Some(manifest));
         assert_eq!(Origin::of(&labels(&[("a", "b")])).unwrap(), None);
     }
 
@@ -112,6 +121,7 @@ mod tests {
             (CRI_REFERENCE, "registry.test/app:v1/../x"),
             (CRI_MANIFEST, "sha256:../../x"),
             (CRI_LAYER, "x"),
+            (SOCI_INDEX, "latest"),
         ] {
             let mut labels = labels(&[(CRI_REFERENCE, "registry.test/app:v1")]);
             labels.insert(label.to_owned(), text.to_owned());

@@ -120,7 +120,8 @@ impl Remote {
             return Ok(true);
         }
         let reference = &origin.reference;
-        let job = tokio::time::timeout(self.timeout, self.jobs.image(reference)).await;
+        let image = (reference.clone(), origin.soci_index.clone());
+        let job = tokio::time::timeout(self.timeout, self.jobs.image(&image)).await;
         let overdue = |_| Error::Overdue { reference: reference.to_string(), after: self.timeout };
         let job = job.map_err(overdue)?.map_err(Error::Job)?;
         let _turn = self.turn(&wanted.chain).lock().await;

@@ -31,6 +31,15 @@ pub fn pushed(registry: &Distribution, tag: &str) -> String {
     to
 }
 
+/// What refers to that image, by its digest.
+pub fn referrer(tag: &str) -> String {
+    let layout = Layout::open(corpus::folder("lazy")).unwrap();
+    let source = corpus::image("lazy", tag).parse().unwrap();
+    let (_, root) = image::open(&source, &Client::new(config())).unwrap();
+    let referrers = Provider::referrers(&layout, &root.digest, None).unwrap();
+    referrers[0].digest.to_string()
+}
+
 fn push_artifact(layout: &Layout, there: &Repository, artifact: &Descriptor) {
     let data = layout.read(artifact).unwrap();
     let manifest = Manifest::parse(artifact, data.clone()).unwrap();

@@ -16,6 +16,13 @@ fn soci() -> Command {
     Release::V1_7.command("soci")
 }
 
+/// How many layers are read by a format that is not ours.
+fn foreign_indexes(containerd: &Containerd) -> usize {
+    let files = fs::read_dir(containerd.daemon.root().join("index")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".toc") && name.matches('.').count() == 2).count()
+}
+
 #[rstest]
 #[case(Release::V1_7)]
 #[case(Release::V2)]
@@ -36,9 +43,11 @@ fn every_client_pulls_lazily(#[case] release: Release) {
     is_lazy("rpull", &reference);
     let address = containerd.address();
     let namespace = containerd.namespace("default");
+    let soci_index = crate::formats::registry::referrer("soci");
     for (name, tag) in [("stargz", "estargz"), ("soci", "soci"), ("ctr", "storage-zstd")] {
-        let reference = format!("{}/{name}:v1", registry.host());
-        super::fixture::copy(&corpus::image("lazy", tag), &format!("docker://{reference}"));
+        // That of SOCI with its index beside it, which its client names.
+        let reference = crate::formats::registry::pushed(&registry, tag);
+        let reference = reference.strip_prefix("docker://").unwrap().to_owned();
         let mut pull = match name {
             "stargz" => Command::new("ctr-remote"),
             "soci" => soci(),
@@ -49,12 +58,14 @@ fn every_client_pulls_lazily(#[case] release: Release) {
         pull.arg("-a").arg(&address).args(["-n", &namespace]);
         match name {
             "stargz" => pull.args(["images", "rpull"]),
-            "soci" => pull.args(["image", "rpull"]),
+            "soci" => pull.args(["image", "rpull", "--soci-index-digest", &soci_index]),
             _ => pull.args(["images", "pull"]),
         };
         pull.args(["--plain-http", "--snapshotter", "stratafs", &reference]);
+        let before = foreign_indexes(&containerd);
         corpus::run(&mut pull);
         is_lazy(name, &reference);
+        assert!(foreign_indexes(&containerd) > before, "{name}: {}", containerd.daemon.log());
     }
     assert!(!containerd.daemon.log().contains("not lazy"), "{}", containerd.daemon.log());
 }
