@@ -73,6 +73,13 @@ fn on_demand_reads_bytes_by_layer_and_the_cache_are_told() {
         assert!(sum(name) >= 0.0, "{name} is {}", sum(name));
     }
     assert!(sum("stratafs_verification_failures_total") < 0.5);
+    let documented = include_str!("../../docs/containerd.md");
+    for (name, _) in &metrics {
+        let name = name.split('{').next().unwrap().strip_prefix("stratafs_").unwrap();
+        let ends = ["_total", "_bucket", "_sum", "_count"];
+        let name = ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(documented.contains(&format!("`{name}`")), "{name} is not documented");
+    }
 }
 
 #[test]
