@@ -169,6 +169,13 @@ impl Containerd {
         command
     }
 
+    /// The same, which gives up: what is to end with a failed test may be what makes it fail.
+    fn ctr_in_time(&self, namespace: &str) -> Command {
+        let mut command = self.ctr_of(namespace);
+        command.args(["--timeout", "20s"]);
+        command
+    }
+
     /// Runs `ctr` with these arguments; what it printed.
     pub fn ctr(&self, args: &[&str]) -> String {
         corpus::run(self.ctr_in("default").args(args))
@@ -229,12 +236,53 @@ impl Containerd {
     }
 }
 
+/// A process: its number, that of its parent, and its command line.
+struct Process {
+    pid: i32,
+    parent: i32,
+    args: Vec<String>,
+}
+
+fn processes() -> Vec<Process> {
+    let read = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        let args = fs::read(entry.path().join("cmdline")).ok()?;
+        let args = args.split(|b| *b == 0).map(|arg| String::from_utf8_lossy(arg).into_owned());
+        Some(Process { pid, parent, args: args.collect() })
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(read).collect()
+}
+
+/// The shims of the containerd at `address`.
+pub fn shims(address: &Path) -> Vec<i32> {
+    let address = address.to_str().unwrap();
+    let is_one = |process: &Process| {
+        process.args.first().is_some_and(|program| program.contains("containerd-shim"))
+            && process.args.iter().any(|arg| arg == address)
+    };
+    processes().into_iter().filter(is_one).map(|process| process.pid).collect()
+}
+
+/// Ends what containerd leaves behind where it is not asked to: shims, and what they run.
+fn end_shims(address: &Path) {
+    let kill = |pid: i32| {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        // It may have ended by now.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    };
+    let shims = shims(address);
+    processes().iter().filter(|p| shims.contains(&p.parent)).for_each(|p| kill(p.pid));
+    shims.into_iter().for_each(kill);
+}
+
 impl Drop for Containerd {
     fn drop(&mut self) {
         for namespace in [self.namespace("default"), self.namespace("other"), "k8s.io".to_owned()] {
-            let tasks = self.ctr_of(&namespace).args(["task", "ls", "-q"]).output().unwrap();
+            let tasks = self.ctr_in_time(&namespace).args(["task", "ls", "-q"]).output().unwrap();
             for task in String::from_utf8_lossy(&tasks.stdout).lines() {
-                let _ = self.ctr_of(&namespace).args(["task", "rm", "-f", task]).output();
+                let _ = self.ctr_in_time(&namespace).args(["task", "rm", "-f", task]).output();
             }
         }
         if std::thread::panicking() {
@@ -244,5 +292,6 @@ impl Drop for Containerd {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        end_shims(&self.address());
     }
 }

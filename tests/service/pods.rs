@@ -4,7 +4,7 @@ use std::fs;
 
 use rstest::rstest;
 
-use super::containerd::{Containerd, Release};
+use super::containerd::{Containerd, Release, shims};
 use super::cri::Client;
 use super::fixture::{Daemon, copy_as, push, push_pause};
 use crate::checkpoint::program::{Host, path_with_criu};
@@ -80,7 +80,11 @@ fn layers_that_are_not_lazy_are_unpacked_by_the_diff_service(#[case] release: Re
     assert!(log.contains("not lazy"), "{log}");
     let applied = log.lines().filter(|line| line.contains("applied a layer")).count();
     assert!(applied >= 4, "{applied} layers were applied here: {log}");
-    cri.remove(&pod);
+    // A test that ends before its pod leaves nothing running.
+    let address = containerd.address();
+    assert_eq!(shims(&address).len(), 1, "of {pod}");
+    drop(containerd);
+    wait_until("the shim has ended", || shims(&address).is_empty());
 }
 
 /// A pod's secret for the registry reaches the plugin where the kubelet asks it for images.
