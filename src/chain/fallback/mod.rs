@@ -98,7 +98,8 @@ impl Fallback {
 
     /// Why the table of contents is not used any more, and what is used; `None` while it is.
     pub fn reason(&self) -> Option<String> {
-        match self.state.lock().clone() {
+        let state = self.state.lock().clone();
+        match state {
             State::Believed => None,
             State::Streaming { why } => Some(format!("{why}; the whole layer is being read")),
             State::Own { why, .. } => Some(format!("{why}; read by an own index")),
