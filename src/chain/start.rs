@@ -6,7 +6,6 @@ use crate::compress::SpanError;
 use crate::content::cache::CachedLayer;
 use crate::digest::Digest;
 
-use super::fallback::are_wrong;
 use super::{Chain, Error, Layer, Progress};
 
 /// What is fetched before a read wants it, beyond what follows reads in order.
@@ -88,10 +87,8 @@ impl Chain {
 /// Fetches all of a layer: by its spans or, where they are not what its table of contents says, from
 /// front to back.
 fn fetch(layer: &Layer, cached: &CachedLayer, bar: &dyn Fn(u64)) -> Result<(), SpanError> {
-    let fill = || cached.fill_with(&mut |state| bar(state.stored));
-    match (fill(), &layer.fallback) {
-        (Err(e), Some(fallback)) if are_wrong(&e) => {
-            let Err(e) = fill() else { return Ok(()) };
+    match (cached.fill_with(&mut |state| bar(state.stored)), &layer.fallback) {
+        (Err(e), Some(fallback)) if e.is_wrong() => {
             let given_up = fallback.give_up_format(&e);
             given_up.map_err(|source| SpanError::Read { offset: 0, source })?;
             bar(cached.table().size);

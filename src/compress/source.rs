@@ -45,6 +45,16 @@ pub enum SpanError {
     },
 }
 
+impl SpanError {
+    /// Whether bytes came and were not those that the table promises.
+    pub fn is_wrong(&self) -> bool {
+        match self {
+            SpanError::Decode { .. } | SpanError::Mismatch { .. } => true,
+            SpanError::Read { .. } | SpanError::ReadWindow { .. } => false,
+        }
+    }
+}
+
 impl Classify for SpanError {
     fn kind(&self) -> Kind {
         match self {

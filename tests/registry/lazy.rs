@@ -170,6 +170,7 @@ fn weather_is_invisible_through_the_cache() {
         vec![Fault::OtherRange, Fault::NoContentRange],
         vec![Fault::Status(500), Fault::Status(502), Fault::Status(503), Fault::Status(504)],
         vec![Fault::Throttle(1)],
+        vec![Fault::Flip],
     ];
     for (number, faults) in faults.into_iter().enumerate() {
         world.registry.faults(faults.clone());
@@ -177,7 +178,8 @@ fn weather_is_invisible_through_the_cache() {
         read.unwrap_or_else(|e| panic!("{faults:?}: {e}"));
         assert!(world.registry.inside().faults.is_empty(), "{faults:?} were met");
     }
-    assert_eq!(store.cache().unwrap().counters().mismatched.get(), 0);
+    let counters = store.cache().unwrap().counters();
+    assert_eq!(counters.mismatched.get(), 1, "what was flipped, and nothing else");
 }
 
 #[test]

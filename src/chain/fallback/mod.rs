@@ -2,7 +2,7 @@
 //!
 //! A digest vouches for what a table of contents says, not for its truth: where it says that content
 //! is at a place of the blob where it is not, that shows when the content is read. By then the tree is
-//! shown, and stays what it is. So when bytes came whole, twice, and were not those that were
+//! shown, and stays what it is. So when bytes came whole, from afar twice, and were not those that were
 //! promised, the layer is passed over once from front to back, as one that has no table of contents;
 //! its digest and diffID are checked, and its index is kept. From then on the content of each file
 //! that is shown is that of the file of the same name and size in the layer. What the layer has no such
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::compress::{BlobSpans, SpanCache, SpanError, SpanReader};
+use crate::compress::{BlobSpans, SpanCache, SpanReader};
 use crate::content::Provider;
 use crate::content::cache::LayerCache;
 use crate::error::{Classify, Kind};
@@ -262,11 +262,6 @@ fn is_wrong(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }
 
-/// Whether `error` says that bytes came and were not those that were promised.
-pub(super) fn are_wrong(error: &SpanError) -> bool {
-    matches!(error, SpanError::Mismatch { .. } | SpanError::Decode { .. })
-}
-
 fn wrong(cause: &dyn std::fmt::Display) -> String {
     format!("its table of contents is wrong: {cause}")
 }
@@ -280,11 +275,7 @@ impl ReadAt for Fallback {
         if let Some(own) = self.own() {
             return own.read_at(buf, offset, self.size());
         }
-        match self.near.read_at(buf, offset) {
-            Err(e) if is_wrong(&e) => {}
-            other => return other,
-        }
-        // Bytes may have been damaged on their way: those that come now are others.
+        // What comes from afar was asked for twice, as it may have been damaged on its way.
         match self.near.read_at(buf, offset) {
             Err(e) if is_wrong(&e) => self.wait_for_own(&e)?.read_at(buf, offset, self.size()),
             other => other,

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::compress::{SpanError, StartTrace};
+use crate::compress::StartTrace;
 
 use super::layer::CachedLayer;
 use super::pace::Pace;
@@ -280,11 +280,10 @@ fn fill(task: &Task, size: u64) -> Filled {
         return Filled::Done;
     };
     let done = Filled::Run { next: run.end, len: plan::compressed_len(layer.table(), &run) };
-    let again = |e: SpanError| if is_wrong(&e) { layer.fetch_ahead(run.clone()) } else { Err(e) };
-    match layer.fetch_ahead(run.clone()).or_else(again) {
+    match layer.fetch_ahead(run) {
         Ok(()) => done,
         // What is not there will not come by asking for it again: a read that wants it will say so.
-        Err(error) if is_wrong(&error) => {
+        Err(error) if error.is_wrong() => {
             tracing::warn!(%error, "some of a layer is not what its table of contents says");
             done
         }
@@ -293,11 +292,6 @@ fn fill(task: &Task, size: u64) -> Filled {
             Filled::Failed
         }
     }
-}
-
-/// Whether bytes came and were not those that they should be.
-fn is_wrong(error: &SpanError) -> bool {
-    matches!(error, SpanError::Mismatch { .. } | SpanError::Decode { .. })
 }
 
 fn fetch(task: &Task) {

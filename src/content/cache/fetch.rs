@@ -8,6 +8,9 @@ use super::flight::{Flights, Pilot, Turn};
 use super::layer::{CachedLayer, LayerState, Purpose};
 use super::plan;
 
+/// How often bytes are asked for that come and are wrong: they may have been damaged on their way.
+const TRIES: usize = 2;
+
 impl CachedLayer {
     /// Fetches every span that is not here yet, in large runs.
     ///
@@ -104,17 +107,22 @@ impl CachedLayer {
         }
         let sources = self.sources.lock().clone();
         let mut outcome = Ok(());
-        for source in sources {
-            outcome = source.read_run(run.clone(), &mut |index, bytes| {
-                // In order: all points before this span's are done with.
-                pilot.passed(self.span(index).point);
-                self.store(index, bytes);
-                sink(index, bytes);
-            });
-            match &outcome {
-                Err(SpanError::Read { .. }) => {}
-                Err(SpanError::Mismatch { .. }) => self.count(|c| &c.mismatched, 1),
-                Ok(()) | Err(SpanError::ReadWindow { .. } | SpanError::Decode { .. }) => break,
+        for _ in 0..TRIES {
+            for source in &sources {
+                outcome = source.read_run(run.clone(), &mut |index, bytes| {
+                    // In order: all points before this span's are done with.
+                    pilot.passed(self.span(index).point);
+                    self.store(index, bytes);
+                    sink(index, bytes);
+                });
+                match &outcome {
+                    Err(e) if e.is_wrong() => self.count(|c| &c.mismatched, 1),
+                    Err(SpanError::Read { .. }) => {}
+                    Ok(()) | Err(_) => return outcome,
+                }
+            }
+            if !outcome.as_ref().is_err_and(SpanError::is_wrong) {
+                break;
             }
         }
         outcome
