@@ -1,5 +1,6 @@
 //! `inspect`: what an image is made of, and whether it can be read lazily.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use crate::erofs::Choice;
 use super::args::ImageArgs;
 use super::failure::Failure;
 use super::output::{Output, human_size};
+use super::status::here;
 use super::wire::Wire;
 
 #[derive(Debug, Serialize)]
@@ -38,6 +40,8 @@ struct LayerShown {
     format: Option<String>,
     /// Formats that it has and that are not used, each with the reason.
     refused: Vec<String>,
+    /// Uncompressed bytes in the cache, and in all; `None` where nothing of it is kept there.
+    stored: Option<(u64, u64)>,
 }
 
 /// Shows the image; nothing is indexed for it.
@@ -47,6 +51,8 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
     let store = wire.store()?;
     let mut layers = Vec::new();
     let explained = store.explain(&found.provider, image)?;
+    let kept = store.cache()?.layers();
+    let kept: HashMap<_, _> = kept.iter().map(|l| (l.digest(), (l.stored(), l.size()))).collect();
     for ((i, layer), how) in image.layers.iter().enumerate().zip(explained) {
         layers.push(LayerShown {
             number: i + 1,
@@ -59,6 +65,7 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
             reason: how.to_string(),
             format: how.origin.as_ref().map(ToString::to_string),
             refused: how.refused.iter().map(ToString::to_string).collect(),
+            stored: kept.get(&layer.descriptor.digest).copied(),
         });
     }
     let platform = image.config.platform();
@@ -101,6 +108,9 @@ fn text(shown: &Inspected) -> String {
             if layer.lazy { "yes" } else { "no" },
             layer.reason
         );
+        if layer.stored.is_some() {
+            let _infallible = writeln!(text, "   here {}", here(layer.stored));
+        }
         for refused in &layer.refused {
             let _infallible = writeln!(text, "refused {refused}");
         }

@@ -138,6 +138,17 @@ impl LayerCounts {
         }
         counts
     }
+
+    /// A line for a person.
+    fn text(&self) -> String {
+        format!(
+            "    {} fetches of {}; reads got {}, {} of it from the cache\n",
+            self.fetches,
+            human_size(self.fetched),
+            human_size(self.served),
+            human_size(self.hits),
+        )
+    }
 }
 
 fn path(run_root: &Path, id: &str) -> PathBuf {
@@ -232,6 +243,15 @@ fn layers_of(
     Ok(blobs.map(shown).collect())
 }
 
+/// How much of a layer is in the cache: bytes there and in all, `None` for what is not kept there.
+pub(super) fn here(stored: Option<(u64, u64)>) -> String {
+    match stored {
+        Some((stored, size)) if stored == size => "complete".to_owned(),
+        Some((stored, size)) => format!("{} of {}", human_size(stored), human_size(size)),
+        None => "read where it is".to_owned(),
+    }
+}
+
 fn text(status: &Status) -> String {
     let mut text = format!(
         "root   {}\ncache  {} of at most {}\nmount  by {}: {}\n",
@@ -249,16 +269,12 @@ fn text(status: &Status) -> String {
         text.push_str(&format!("\n{target}  {image}  {mode}{local}: {}{gone}\n", record.why));
         let counts = mount.counts.as_ref();
         for layer in &mount.layers {
-            let here = match (layer.stored, layer.size) {
-                (Some(stored), Some(size)) if stored == size => "complete".to_owned(),
-                (Some(stored), Some(size)) => {
-                    format!("{} of {}", human_size(stored), human_size(size))
-                }
-                _ => "read where it is".to_owned(),
-            };
+            let here = here(layer.stored.zip(layer.size));
             let same = |c: &&LayerCounts| c.digest == layer.digest;
-            let lazy = counts.and_then(|c| c.layers.iter().find(same)).map_or("", |c| &c.lazy);
+            let counts = counts.and_then(|c| c.layers.iter().find(same));
+            let lazy = counts.map_or("", |c| &c.lazy);
             text.push_str(&format!("  {}  {here}  {lazy}\n", layer.digest));
+            counts.iter().for_each(|counts| text.push_str(&counts.text()));
         }
         if let Some(counts) = counts {
             counts.text().lines().for_each(|line| text.push_str(&format!("  {line}\n")));

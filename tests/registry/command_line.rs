@@ -332,9 +332,12 @@ fn status_says_of_each_layer_what_is_here_and_what_it_took() {
     assert!(of_layer["lazy"].as_str().unwrap().contains("spans from"), "{mount}");
     assert!(number(&of_layer["fetches"]) >= 1 && number(&of_layer["fetched"]) > 0, "{mount}");
     let text = stratafs.run(&["status", target.to_str().unwrap()]);
-    for part in [" of ", "gzip", "requests", "read from the cache"] {
+    for part in [" of ", "own index: gzip", "requests", "read from the cache", " fetches of "] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let inspected = stratafs.run(&["inspect", &world.reference()]);
+    let here = inspected.lines().find(|line| line.trim_start().starts_with("here "));
+    assert!(here.is_some_and(|line| line.contains(" of 6.")), "{inspected}");
     stratafs.run(&["umount", target.to_str().unwrap()]);
 }
 
