@@ -23,7 +23,8 @@ pub use error::{EntryFault, LazyError, ZtocFault};
 pub use layer::Lazy;
 pub use toc_json::MAX_TOC_JSON;
 
-/// The most files of a foreign table of contents.
-pub const MAX_MEMBERS: usize = 1 << 21;
+/// The most files of a foreign table of contents. With this and the next bound the worst JSON of
+/// [`MAX_TOC_JSON`] bytes takes less than a GiB of memory.
+pub const MAX_MEMBERS: usize = 1 << 20;
 /// The most chunks or spans that a foreign table of contents cuts a layer into.
 pub const MAX_CHUNKS: usize = 1 << 21;
