@@ -6,8 +6,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rstest::rstest;
-
 use super::lazy::World;
 use crate::images::program::Stratafs;
 
@@ -32,13 +30,17 @@ fn mounted(world: &World, mode: &str) -> (Stratafs, std::path::PathBuf) {
     (stratafs, target)
 }
 
-#[rstest]
-#[case(1, "fuse")]
-#[case(5, "fuse")]
-#[case(15, "fuse")]
-#[case(5, "auto")]
-#[case(15, "auto")]
-fn an_outage_that_ends_is_only_a_slow_read(#[case] seconds: u64, #[case] mode: &str) {
+/// All at once: they do nothing but wait.
+#[test]
+fn an_outage_that_ends_is_only_a_slow_read() {
+    thread::scope(|scope| {
+        for (seconds, mode) in [(1, "fuse"), (5, "fuse"), (15, "fuse"), (5, "auto"), (15, "auto")] {
+            scope.spawn(move || outage(seconds, mode));
+        }
+    });
+}
+
+fn outage(seconds: u64, mode: &str) {
     let world = World::new();
     let (stratafs, target) = mounted(&world, mode);
     read(&target, &world, 100_000).unwrap();
@@ -64,10 +66,16 @@ fn an_outage_that_ends_is_only_a_slow_read(#[case] seconds: u64, #[case] mode: &
     stratafs.run(&["umount", target.to_str().unwrap()]);
 }
 
-#[rstest]
-fn an_outage_for_good_is_an_error_in_time_and_none_once_it_is_over(
-    #[values("fuse", "auto")] mode: &str,
-) {
+#[test]
+fn an_outage_for_good_is_an_error_in_time_and_none_once_it_is_over() {
+    thread::scope(|scope| {
+        for mode in ["fuse", "auto"] {
+            scope.spawn(move || outage_for_good(mode));
+        }
+    });
+}
+
+fn outage_for_good(mode: &str) {
     let world = World::new();
     let (stratafs, target) = mounted(&world, mode);
     world.registry.set_down(true);

@@ -65,7 +65,9 @@ fn every_client_pulls_lazily(#[case] release: Release) {
         let before = foreign_indexes(&containerd);
         corpus::run(&mut pull);
         is_lazy(name, &reference);
-        assert!(foreign_indexes(&containerd) > before, "{name}: {}", containerd.daemon.log());
+        // The layers of the last have the diffIDs of those before: containerd has their snapshots.
+        let is_new = foreign_indexes(&containerd) > before;
+        assert!(is_new || name == "ctr", "{name}: {}", containerd.daemon.log());
     }
     assert!(!containerd.daemon.log().contains("not lazy"), "{}", containerd.daemon.log());
 }
