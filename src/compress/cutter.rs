@@ -11,6 +11,7 @@ use crate::io::ReadAt;
 use crate::sys::inflate::{Stop, WINDOW_SIZE};
 
 use super::stream::{Entry, Stream};
+use super::trailer::Trailer;
 use super::{Codec, DecodeError};
 
 /// How many blob bytes are read at once. Each call of the decoder costs a copy of its window, so
@@ -61,6 +62,8 @@ pub(super) struct Segment {
     /// Room for the longest span, of which the first `filled` bytes are used.
     output: Vec<u8>,
     filled: usize,
+    /// The gzip members that end in it: after how many bytes of output, and what their trailers say.
+    pub(super) ends: Vec<(usize, Trailer)>,
 }
 
 impl Segment {
@@ -159,6 +162,9 @@ impl<'a> Cutter<'a> {
                 .map_err(|e| CutError::Decode(self.in_offset(), e))?;
             self.consumed(step.consumed);
             self.produced(step.produced)?;
+            if let Some(trailer) = step.trailer {
+                self.current.ends.push((self.current.filled, trailer));
+            }
             if let Some(entry) = step.entry {
                 self.offer(entry)?;
             } else if step.consumed == 0 && step.produced == 0 && !self.feed()? {
@@ -267,13 +273,20 @@ impl<'a> Cutter<'a> {
         }
         let input = std::mem::take(&mut self.current.input);
         self.current.whole = false;
-        self.segments.send(Segment { input, ..Segment::default() }).map_err(|_| CutError::Gone)
+        // Members that end before any output are told with it; the others wait for theirs.
+        let ends = match self.current.filled {
+            0 => std::mem::take(&mut self.current.ends),
+            _ => Vec::new(),
+        };
+        let segment = Segment { input, ends, ..Segment::default() };
+        self.segments.send(segment).map_err(|_| CutError::Gone)
     }
 
     /// Ends the span and starts the next one at `head`.
     fn cut(&mut self, head: Option<Head>) -> Result<(), CutError> {
         let mut next = self.used.try_recv().unwrap_or_default();
         next.input.clear();
+        next.ends.clear();
         next.head = head;
         next.whole = true;
         next.filled = 0;
@@ -301,7 +314,7 @@ pub(super) fn cut(codec: Codec, cutter: Cutter<'_>) -> Result<(), CutError> {
     match codec {
         Codec::Plain => cutter.cut_plain(),
         Codec::Gzip => {
-            let mut stream = super::gzip::GzipStream::at_member().map_err(failed)?;
+            let mut stream = super::gzip::GzipStream::unchecked().map_err(failed)?;
             cutter.cut_stream(&mut stream)
         }
         Codec::Zstd => {

@@ -13,6 +13,12 @@ pub enum DecodeError {
     /// The bytes end inside of a gzip member or a zstd frame.
     #[error("the compressed stream is cut off")]
     Truncated,
+    /// The bytes of a gzip member have another checksum than its trailer says.
+    #[error("gzip: the checksum of a member is wrong")]
+    MemberChecksum,
+    /// A gzip member has another length than its trailer says.
+    #[error("gzip: the length of a member is wrong")]
+    MemberLength,
     /// What follows the last gzip member is neither a member nor zeros.
     #[error("garbage after the last gzip member")]
     TrailingGarbage,
@@ -48,6 +54,8 @@ impl Classify for DecodeError {
             DecodeError::Gzip(InflateError::Broken(_))
             | DecodeError::Zstd(_)
             | DecodeError::Truncated
+            | DecodeError::MemberChecksum
+            | DecodeError::MemberLength
             | DecodeError::TrailingGarbage
             | DecodeError::Window(_)
             | DecodeError::WrongPoint

@@ -2,11 +2,10 @@ use crate::sys::inflate::{At, Inflater, Stop, Wrapper};
 
 use super::DecodeError;
 use super::stream::{Entry, Step, Stream};
+use super::trailer::{TRAILER_SIZE, Trailer};
 
 /// The first byte of a member's header (RFC 1952, section 2.3.1).
 const MEMBER_MAGIC: u8 = 0x1f;
-/// CRC-32 and length behind the deflate stream of a member (RFC 1952, section 2.3).
-const TRAILER_SIZE: usize = 8;
 
 /// Where in the sequence of members the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,28 +26,43 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct GzipStream {
     inflater: Inflater,
+    /// That of the members to come.
+    wrapper: Wrapper,
     place: Place,
+    /// The last bytes that were taken.
+    last: [u8; TRAILER_SIZE],
 }
 
 impl GzipStream {
     /// From the header of a member on.
     pub(super) fn at_member() -> Result<Self, DecodeError> {
-        Ok(Self { inflater: Inflater::new(Wrapper::Gzip)?, place: Place::Between })
+        Self::new(Wrapper::Gzip, Place::Between)
+    }
+
+    /// From the header of a member on. What the trailers say is not checked, but told.
+    pub(super) fn unchecked() -> Result<Self, DecodeError> {
+        Self::new(Wrapper::GzipUnchecked, Place::Between)
+    }
+
+    fn new(wrapper: Wrapper, place: Place) -> Result<Self, DecodeError> {
+        let inflater = Inflater::new(wrapper)?;
+        Ok(Self { inflater, wrapper, place, last: [0; TRAILER_SIZE] })
     }
 
     /// From a deflate block on, of which the top `bits` bits are in the byte `before` it.
     pub(super) fn at_block(bits: u8, before: u8, window: &[u8]) -> Result<Self, DecodeError> {
-        let mut inflater = Inflater::new(Wrapper::Raw)?;
-        inflater.prime(bits, before)?;
-        inflater.set_window(window)?;
-        Ok(Self { inflater, place: Place::Block })
+        let mut stream = Self::new(Wrapper::Raw, Place::Block)?;
+        stream.inflater.prime(bits, before)?;
+        stream.inflater.set_window(window)?;
+        stream.wrapper = Wrapper::Gzip;
+        Ok(stream)
     }
 
     /// What to do with the byte after a member.
     fn between(&mut self, next: u8) -> Result<Option<Entry>, DecodeError> {
         match next {
             MEMBER_MAGIC => {
-                self.inflater.reset(Wrapper::Gzip)?;
+                self.inflater.reset(self.wrapper)?;
                 self.place = Place::Member;
                 Ok(Some(Entry::Member))
             }
@@ -67,26 +81,37 @@ impl GzipStream {
         stop: Stop,
     ) -> Result<Step, DecodeError> {
         let step = self.inflater.inflate(input, output, stop)?;
-        let entry = match step.at {
-            At::Inside => None,
-            At::BlockStart { bits } => Some(Entry::Block { bits }),
+        self.remember(&input[..step.consumed]);
+        let (mut entry, mut trailer) = (None, None);
+        match step.at {
+            At::Inside => {}
+            At::BlockStart { bits } => entry = Some(Entry::Block { bits }),
             At::End => {
+                if self.wrapper == Wrapper::GzipUnchecked {
+                    trailer = Some(Trailer::parse(self.last));
+                }
                 self.place = match self.place {
                     Place::Block => Place::Trailer(TRAILER_SIZE),
                     Place::Member | Place::Trailer(_) | Place::Between | Place::Padding => {
                         Place::Between
                     }
                 };
-                None
             }
-        };
-        Ok(Step { consumed: step.consumed, produced: step.produced, entry })
+        }
+        Ok(Step { consumed: step.consumed, produced: step.produced, entry, trailer })
+    }
+
+    /// Keeps the last bytes of what was taken.
+    fn remember(&mut self, taken: &[u8]) {
+        let taken = &taken[taken.len().saturating_sub(TRAILER_SIZE)..];
+        self.last.rotate_left(taken.len());
+        self.last[TRAILER_SIZE - taken.len()..].copy_from_slice(taken);
     }
 }
 
 impl Stream for GzipStream {
     fn step(&mut self, input: &[u8], output: &mut [u8], stop: Stop) -> Result<Step, DecodeError> {
-        let skip = |consumed| Ok(Step { consumed, produced: 0, entry: None });
+        let skip = |consumed| Ok(Step { consumed, produced: 0, entry: None, trailer: None });
         match (self.place, input.first()) {
             (Place::Member | Place::Block, _) => self.inflate(input, output, stop),
             (Place::Trailer(left), _) => {
@@ -95,7 +120,9 @@ impl Stream for GzipStream {
                 skip(n)
             }
             (Place::Between, Some(&next)) => match self.between(next)? {
-                Some(entry) => Ok(Step { consumed: 0, produced: 0, entry: Some(entry) }),
+                Some(entry) => {
+                    Ok(Step { consumed: 0, produced: 0, entry: Some(entry), trailer: None })
+                }
                 None => skip(1),
             },
             (Place::Padding, Some(_)) => match input.iter().all(|b| *b == 0) {

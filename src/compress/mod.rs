@@ -28,6 +28,7 @@ mod start_trace;
 mod stream;
 mod table;
 mod trace;
+mod trailer;
 mod windows;
 mod zstd;
 

@@ -9,6 +9,7 @@ use crate::sys::inflate::WINDOW_SIZE;
 use super::cutter::{CutError, Cutter, Head, Segment, cut};
 use super::stream::Entry;
 use super::trace::{Block, Tracer};
+use super::trailer::MemberSum;
 use super::windows::{GROUP_SIZE, Group};
 use super::{
     AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanDigest, SpanTable, Start, Window, sniff,
@@ -96,8 +97,8 @@ impl<E: Classify> Classify for ScanError<E> {
 /// Reads `blob` once, from start to end, and gives its digests and its span table.
 ///
 /// `sink` is given the uncompressed bytes in order, `progress` the number of blob bytes that are
-/// done. A blob of no bytes is an empty stream. Decoding runs in a thread of its own, hashing, the
-/// packing of windows and both callbacks in the caller's.
+/// done. A blob of no bytes is an empty stream. Decoding runs in a thread of its own; hashing, the
+/// check of gzip's checksums, the packing of windows and both callbacks in the caller's.
 ///
 /// # Errors
 ///
@@ -141,6 +142,8 @@ struct Indexer {
     blob: Hasher,
     /// `None` where it would be the same as `blob`: plain bytes, same algorithm.
     diff: Option<Hasher>,
+    /// Of the gzip member under way.
+    member: MemberSum,
     tracer: Tracer,
     table: SpanTable,
     /// The packed windows so far.
@@ -158,6 +161,7 @@ impl Indexer {
         Ok(Self {
             blob: Hasher::new(options.blob_algorithm),
             diff: (!same).then(|| Hasher::new(options.diff_algorithm)),
+            member: MemberSum::default(),
             tracer: Tracer::new()?,
             table: SpanTable {
                 codec,
@@ -205,6 +209,9 @@ impl Indexer {
             Codec::Plain => output,
             Codec::Gzip | Codec::Zstd => segment.input(),
         });
+        if self.table.codec == Codec::Gzip {
+            self.check_members(segment)?;
+        }
         if output.is_empty() {
             return Ok(());
         }
@@ -223,6 +230,18 @@ impl Indexer {
         });
         self.table.size += output.len() as u64;
         self.remember(output);
+        Ok(())
+    }
+
+    /// Compares the members that end in `segment` with their trailers.
+    fn check_members(&mut self, segment: &Segment) -> Result<(), DecodeError> {
+        let mut start = 0;
+        for (end, trailer) in &segment.ends {
+            self.member.update(&segment.output()[start..*end]);
+            self.member.end(*trailer)?;
+            start = *end;
+        }
+        self.member.update(&segment.output()[start..]);
         Ok(())
     }
 

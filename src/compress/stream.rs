@@ -4,6 +4,7 @@
 use crate::sys::inflate::Stop;
 
 use super::DecodeError;
+use super::trailer::Trailer;
 
 /// A place where decoding can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Step {
     pub(super) produced: usize,
     /// Where it stopped, if that is a place where decoding can start.
     pub(super) entry: Option<Entry>,
+    /// The trailer of the gzip member that has ended, if its check is left to the caller.
+    pub(super) trailer: Option<Trailer>,
 }
 
 /// A decoder of a whole blob, or of the rest of one.

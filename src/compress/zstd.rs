@@ -41,10 +41,10 @@ impl Stream for ZstdStream {
     fn step(&mut self, input: &[u8], output: &mut [u8], _: Stop) -> Result<Step, DecodeError> {
         if self.place == Place::Between {
             if input.is_empty() {
-                return Ok(Step { consumed: 0, produced: 0, entry: None });
+                return Ok(Step { consumed: 0, produced: 0, entry: None, trailer: None });
             }
             self.place = Place::Frame;
-            return Ok(Step { consumed: 0, produced: 0, entry: Some(Entry::Frame) });
+            return Ok(Step { consumed: 0, produced: 0, entry: Some(Entry::Frame), trailer: None });
         }
         let mut source = InBuffer::around(input);
         let mut sink = OutBuffer::around(output);
@@ -52,7 +52,7 @@ impl Stream for ZstdStream {
         if self.context.decompress_stream(&mut sink, &mut source).map_err(named)? == 0 {
             self.place = Place::Between;
         }
-        Ok(Step { consumed: source.pos(), produced: sink.pos(), entry: None })
+        Ok(Step { consumed: source.pos(), produced: sink.pos(), entry: None, trailer: None })
     }
 
     fn may_end(&self) -> bool {

@@ -39,6 +39,8 @@ pub enum Wrapper {
     Raw,
     /// A gzip member header and trailer; the trailer's checksum and length are checked.
     Gzip,
+    /// As [`Wrapper::Gzip`], but what the trailer says is left to the caller to check.
+    GzipUnchecked,
 }
 
 impl Wrapper {
@@ -46,7 +48,7 @@ impl Wrapper {
     fn window_bits(self) -> i32 {
         match self {
             Wrapper::Raw => -15,
-            Wrapper::Gzip => 15 + 16,
+            Wrapper::Gzip | Wrapper::GzipUnchecked => 15 + 16,
         }
     }
 }
@@ -122,7 +124,21 @@ impl Inflater {
             z::inflateInit2_(&raw mut *stream, wrapper.window_bits(), z::zlibVersion(), size)
         };
         accept("inflateInit2", code)?;
-        Ok(Self { stream })
+        let mut inflater = Self { stream };
+        inflater.choose_checks(wrapper)?;
+        Ok(inflater)
+    }
+
+    /// Turns the checks of the trailer off where `wrapper` says so; they are on before.
+    fn choose_checks(&mut self, wrapper: Wrapper) -> Result<(), InflateError> {
+        match wrapper {
+            Wrapper::Raw | Wrapper::Gzip => Ok(()),
+            Wrapper::GzipUnchecked => {
+                // SAFETY: the stream was initialised by `new`.
+                let code = unsafe { z::inflateValidate(&raw mut *self.stream, 0) };
+                accept("inflateValidate", code)
+            }
+        }
     }
 
     /// Back to the start of a stream in `wrapper`, keeping the memory.
@@ -133,7 +149,8 @@ impl Inflater {
     pub fn reset(&mut self, wrapper: Wrapper) -> Result<(), InflateError> {
         // SAFETY: the stream was initialised by `new`.
         let code = unsafe { z::inflateReset2(&raw mut *self.stream, wrapper.window_bits()) };
-        accept("inflateReset2", code)
+        accept("inflateReset2", code)?;
+        self.choose_checks(wrapper)
     }
 
     /// Puts the top `bits` (0 to 7) bits of `byte` before the input.
@@ -233,6 +250,19 @@ impl Drop for Inflater {
     }
 }
 
+/// The CRC-32 of gzip (RFC 1952, section 8) of `bytes` after those whose CRC-32 is `before`; that of
+/// no bytes is 0.
+pub fn crc32(before: u32, bytes: &[u8]) -> u32 {
+    // SAFETY: the slice is readable for its length.
+    let crc = unsafe { z::crc32_z(before.into(), bytes.as_ptr(), bytes.len()) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a CRC-32 has 32 bits, in whatever it comes"
+    )]
+    let crc = crc as u32;
+    crc
+}
+
 /// The library counts in 32 bits; a longer slice is taken in several calls.
 fn clamp(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
@@ -322,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_members_check_their_trailer() {
+    fn the_trailer_of_a_gzip_member_is_checked_where_that_is_wanted() {
         let mut e = GzEncoder::new(Vec::new(), Compression::new(1));
         e.write_all(b"hello").unwrap();
         let mut packed = e.finish().unwrap();
@@ -335,6 +365,9 @@ mod tests {
         inflater.reset(Wrapper::Gzip).unwrap();
         let error = inflater.inflate(&packed, &mut out, Stop::Never).unwrap_err();
         assert_eq!(error, InflateError::Broken("incorrect data check".into()));
+        inflater.reset(Wrapper::GzipUnchecked).unwrap();
+        let step = inflater.inflate(&packed, &mut out, Stop::Never).unwrap();
+        assert_eq!(step, Step { consumed: packed.len(), produced: 5, at: At::End });
     }
 
     #[test]

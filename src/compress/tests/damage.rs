@@ -45,6 +45,30 @@ fn a_member_without_its_whole_trailer_is_cut_off() {
 }
 
 #[test]
+fn a_member_that_is_not_what_its_trailer_says_is_an_error() {
+    let data = mixed(300_000, 13);
+    // Small and large members, one of no bytes, one of zeros, so that trailers are anywhere in spans.
+    let parts = [&data[..10], &data[10..200_000], b"", &data[200_000..], &[0; 100_000]];
+    let members: Vec<Vec<u8>> = parts.iter().map(|part| gzip(part, 6)).collect();
+    let blob = members.concat();
+    assert!(try_scan(&blob, 1 << 30).1.is_ok());
+    let mut end = 0;
+    for member in &members {
+        end += member.len();
+        for back in 1..=8 {
+            let mut wrong = blob.clone();
+            wrong[end - back] ^= 0x10;
+            let fault =
+                if back > 4 { DecodeError::MemberChecksum } else { DecodeError::MemberLength };
+            match try_scan(&wrong, 1 << 30).1 {
+                Err(ScanError::Decode { source, .. }) => assert_eq!(source, fault, "{end} {back}"),
+                other => panic!("{end} {back}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn garbage_after_the_last_member_is_an_error() {
     let data = mixed(1_000, 12);
     for tail in [&b"x"[..], b"\0\0\0x", b"\x1f\x8b", b"\x1fx"] {
