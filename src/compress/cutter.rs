@@ -1,15 +1,15 @@
-//! The decoding half of a scan: decodes the blob once and cuts it into spans.
+//! The first thread of a scan: decodes the blob once and cuts it into spans.
 //!
-//! It runs in a thread of its own and does nothing but read, decode and cut, so that the rate of
-//! the decoder is the rate of the scan. What it cut goes through a bounded channel; buffers come
-//! back through another and are used again.
+//! What it cut goes through a bounded channel; buffers come back through another and are used again.
+//! While the channel is full it seals what it cut.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use crate::io::ReadAt;
 use crate::sys::inflate::{Stop, WINDOW_SIZE};
 
+use super::seal::{Seal, Sealer};
 use super::stream::{Entry, Stream};
 use super::trailer::Trailer;
 use super::{Codec, DecodeError};
@@ -33,7 +33,7 @@ pub(super) enum CutError {
     Decode(u64, DecodeError),
     /// There are more uncompressed bytes than allowed.
     TooLarge,
-    /// The other half has gone.
+    /// The next thread has gone.
     Gone,
 }
 
@@ -64,12 +64,22 @@ pub(super) struct Segment {
     filled: usize,
     /// The gzip members that end in it: after how many bytes of output, and what their trailers say.
     pub(super) ends: Vec<(usize, Trailer)>,
+    /// What is computed of it alone, if that is done.
+    pub(super) seal: Option<Seal>,
 }
 
 impl Segment {
     /// The compressed bytes; none for a plain blob, whose output they are.
     pub(super) fn input(&self) -> &[u8] {
         &self.input
+    }
+
+    /// Those of the blob, whose codec is `codec`.
+    pub(super) fn blob_bytes(&self, codec: Codec) -> &[u8] {
+        match codec {
+            Codec::Plain => self.output(),
+            Codec::Gzip | Codec::Zstd => self.input(),
+        }
     }
 
     /// The uncompressed bytes.
@@ -83,6 +93,7 @@ pub(super) struct Cutter<'a> {
     blob: &'a dyn ReadAt,
     span_size: usize,
     limit: u64,
+    sealer: Sealer,
     segments: SyncSender<Segment>,
     used: Receiver<Segment>,
     current: Segment,
@@ -98,6 +109,8 @@ pub(super) struct Cutter<'a> {
     member_start: u64,
     /// The last decoded byte.
     before: u8,
+    /// A buffer for the sealer.
+    tail: Vec<u8>,
 }
 
 impl<'a> Cutter<'a> {
@@ -105,6 +118,7 @@ impl<'a> Cutter<'a> {
         blob: &'a dyn ReadAt,
         span_size: usize,
         limit: u64,
+        sealer: Sealer,
         segments: SyncSender<Segment>,
         used: Receiver<Segment>,
     ) -> Self {
@@ -113,6 +127,7 @@ impl<'a> Cutter<'a> {
             blob,
             span_size,
             limit,
+            sealer,
             segments,
             used,
             current,
@@ -123,6 +138,7 @@ impl<'a> Cutter<'a> {
             out_offset: 0,
             member_start: 0,
             before: 0,
+            tail: Vec::new(),
         };
         cutter.make_room();
         cutter
@@ -290,9 +306,27 @@ impl<'a> Cutter<'a> {
         next.head = head;
         next.whole = true;
         next.filled = 0;
+        next.seal = None;
         let done = std::mem::replace(&mut self.current, next);
         self.make_room();
-        self.segments.send(done).map_err(|_| CutError::Gone)
+        self.send(done)
+    }
+
+    /// Sends a span on, and seals it where it would have to wait.
+    fn send(&mut self, segment: Segment) -> Result<(), CutError> {
+        let mut tail = std::mem::take(&mut self.tail);
+        self.sealer.tail_after(segment.output(), &mut tail);
+        let sent = match self.segments.try_send(segment) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(CutError::Gone),
+            Err(TrySendError::Full(mut segment)) => {
+                let seal = self.sealer.seal(&segment);
+                segment.seal = Some(seal.map_err(|e| CutError::Decode(self.in_offset(), e))?);
+                self.segments.send(segment).map_err(|_| CutError::Gone)
+            }
+        };
+        self.tail = self.sealer.go_on(tail);
+        sent
     }
 
     fn make_room(&mut self) {

@@ -1,19 +1,24 @@
-use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+//! One pass over a blob, which gives its digests and its span table.
+//!
+//! Two threads share the work: the [cutter](super::cutter) decodes, the caller's thread takes the
+//! digests of the streams, hands the bytes on and makes the table. Segments go from one to the other
+//! through a bounded channel, and back to be used again. What can be computed of a span alone, its
+//! [seal](super::seal), is made by the cutter where it would have to wait otherwise, and else by the
+//! caller's thread, so that both are busy all the time. Whoever stops early drops its ends of the
+//! channels, which stops the other.
 
-use crate::digest::{Algorithm, DiffId, Digest, Hasher};
+use std::io;
+use std::sync::mpsc::{channel, sync_channel};
+
+use crate::digest::{Algorithm, DiffId, Digest};
 use crate::error::{Classify, Kind};
 use crate::io::ReadAt;
-use crate::sys::inflate::WINDOW_SIZE;
 
-use super::cutter::{CutError, Cutter, Head, Segment, cut};
-use super::stream::Entry;
-use super::trace::{Block, Tracer};
-use super::trailer::MemberSum;
-use super::windows::{GROUP_SIZE, Group};
-use super::{
-    AccessPoint, Codec, DecodeError, SNIFF_LEN, Span, SpanDigest, SpanTable, Start, Window, sniff,
-};
+use super::cutter::{CutError, Cutter, Segment, cut};
+use super::digests::Digests;
+use super::indexer::Indexer;
+use super::seal::Sealer;
+use super::{Codec, DecodeError, SNIFF_LEN, SpanTable, sniff};
 
 /// The usual span size in bytes.
 pub const SPAN_SIZE: u32 = 256 << 10;
@@ -22,7 +27,7 @@ pub const SPAN_SIZE_MIN: u32 = 32 << 10;
 /// The largest span size in bytes.
 pub const SPAN_SIZE_MAX: u32 = 8 << 20;
 
-/// How many segments wait between the two halves of a scan, so that neither has to sleep whenever
+/// How many segments wait between the two threads of a scan, so that neither has to sleep whenever
 /// the other is late.
 const SEGMENTS_WAITING: usize = 8;
 
@@ -97,8 +102,7 @@ impl<E: Classify> Classify for ScanError<E> {
 /// Reads `blob` once, from start to end, and gives its digests and its span table.
 ///
 /// `sink` is given the uncompressed bytes in order, `progress` the number of blob bytes that are
-/// done. A blob of no bytes is an empty stream. Decoding runs in a thread of its own; hashing, the
-/// check of gzip's checksums, the packing of windows and both callbacks in the caller's.
+/// done, both in the caller's thread. A blob of no bytes is an empty stream.
 ///
 /// # Errors
 ///
@@ -113,201 +117,53 @@ pub fn scan<E>(
     let n = blob.read_at(&mut start, 0).map_err(|source| ScanError::Read { offset: 0, source })?;
     let codec = sniff(&start[..n]);
     let span_size = options.span_size.clamp(SPAN_SIZE_MIN, SPAN_SIZE_MAX) as usize;
-    let mut indexer =
-        Indexer::new(codec, options).map_err(|source| ScanError::Decode { offset: 0, source })?;
+    let broken = |source| ScanError::Decode { offset: 0, source };
+    let mut digests = Digests::new(codec, options);
+    let mut indexer = Indexer::new(codec).map_err(broken)?;
+    let sealer = Sealer::new().map_err(broken)?;
     std::thread::scope(|scope| {
         let (segments, received) = sync_channel(SEGMENTS_WAITING);
         let (used, reused) = channel();
-        let cutter = Cutter::new(blob, span_size, options.limit, segments, reused);
+        let cutter = Cutter::new(blob, span_size, options.limit, sealer, segments, reused);
         let cutting = scope.spawn(move || cut(codec, cutter));
-        let indexed = indexer.take_all(&received, &used, progress, sink);
-        drop((received, used));
-        let cut = cutting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        indexed?;
-        cut.map_err(|e| match e {
-            CutError::Read(offset, source) => ScanError::Read { offset, source },
-            CutError::Decode(offset, source) => ScanError::Decode { offset, source },
-            CutError::TooLarge => ScanError::TooLarge { limit: options.limit },
-            CutError::Gone => {
-                ScanError::Read { offset: 0, source: io::Error::other("the scan stopped half-way") }
-            }
-        })
-    })?;
-    let size = blob.size();
-    indexer.finish(size).map_err(|source| ScanError::Decode { offset: size, source })
-}
-
-/// The hashing half of a scan.
-struct Indexer {
-    blob: Hasher,
-    /// `None` where it would be the same as `blob`: plain bytes, same algorithm.
-    diff: Option<Hasher>,
-    /// Of the gzip member under way.
-    member: MemberSum,
-    tracer: Tracer,
-    table: SpanTable,
-    /// The packed windows so far.
-    windows: Vec<u8>,
-    /// Those that are not packed yet, and which points they are of.
-    group: Group,
-    group_points: Vec<usize>,
-    /// The last [`WINDOW_SIZE`] bytes of output.
-    window: Vec<u8>,
-}
-
-impl Indexer {
-    fn new(codec: Codec, options: &ScanOptions) -> Result<Self, DecodeError> {
-        let same = codec == Codec::Plain && options.blob_algorithm == options.diff_algorithm;
-        Ok(Self {
-            blob: Hasher::new(options.blob_algorithm),
-            diff: (!same).then(|| Hasher::new(options.diff_algorithm)),
-            member: MemberSum::default(),
-            tracer: Tracer::new()?,
-            table: SpanTable {
-                codec,
-                blob_size: 0,
-                size: 0,
-                points: Vec::new(),
-                spans: Vec::new(),
-                windows_size: 0,
-                span_digest: SpanDigest::Blake3,
-            },
-            windows: Vec::new(),
-            group: Group::new()?,
-            group_points: Vec::with_capacity(GROUP_SIZE),
-            window: Vec::with_capacity(WINDOW_SIZE),
-        })
-    }
-
-    fn take_all<E>(
-        &mut self,
-        segments: &Receiver<Segment>,
-        used: &Sender<Segment>,
-        progress: &mut dyn FnMut(u64),
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), ScanError<E>> {
         let mut done = 0;
-        for segment in segments {
-            self.take(&segment).map_err(|source| ScanError::Decode { offset: done, source })?;
-            done += match self.table.codec {
-                Codec::Plain => segment.output().len() as u64,
-                Codec::Gzip | Codec::Zstd => segment.input().len() as u64,
-            };
+        let mut take = |segment: &mut Segment| {
+            let broken = |source| ScanError::Decode { offset: done, source };
+            digests.take(segment).map_err(broken)?;
+            indexer.take(segment).map_err(broken)?;
             if !segment.output().is_empty() {
                 sink(segment.output()).map_err(ScanError::Sink)?;
             }
+            done += segment.blob_bytes(codec).len() as u64;
             progress(done);
-            // The other half may have ended; then nobody needs the buffers.
-            let _ = used.send(segment);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, segment: &Segment) -> Result<(), DecodeError> {
-        let output = segment.output();
-        self.blob.update(match self.table.codec {
-            Codec::Plain => output,
-            Codec::Gzip | Codec::Zstd => segment.input(),
-        });
-        if self.table.codec == Codec::Gzip {
-            self.check_members(segment)?;
-        }
-        if output.is_empty() {
-            return Ok(());
-        }
-        if let Some(diff) = &mut self.diff {
-            diff.update(output);
-        }
-        if let Some(head) = segment.head {
-            self.add_point(head, segment)?;
-        }
-        self.table.spans.push(Span {
-            out_offset: self.table.size,
-            len: u32::try_from(output.len()).map_err(|_| DecodeError::NoSuchSpan)?,
-            point: u32::try_from(self.table.points.len().saturating_sub(1))
-                .map_err(|_| DecodeError::NoSuchSpan)?,
-            digest: blake3::hash(output).into(),
-        });
-        self.table.size += output.len() as u64;
-        self.remember(output);
-        Ok(())
-    }
-
-    /// Compares the members that end in `segment` with their trailers.
-    fn check_members(&mut self, segment: &Segment) -> Result<(), DecodeError> {
-        let mut start = 0;
-        for (end, trailer) in &segment.ends {
-            self.member.update(&segment.output()[start..*end]);
-            self.member.end(*trailer)?;
-            start = *end;
-        }
-        self.member.update(&segment.output()[start..]);
-        Ok(())
-    }
-
-    fn add_point(&mut self, head: Head, segment: &Segment) -> Result<(), DecodeError> {
-        let start = match head.entry {
-            None => Start::Plain,
-            Some(Entry::Member) => Start::GzipMember,
-            Some(Entry::Frame) => Start::ZstdFrame,
-            Some(Entry::Block { bits }) => {
-                let block = Block {
-                    bits,
-                    before: head.before,
-                    input: if segment.whole { segment.input() } else { &[] },
-                    output: segment.output(),
-                    window: &self.window[self.window.len().saturating_sub(head.history)..],
-                };
-                let window = self.tracer.trace(block)?;
-                if !window.is_empty() {
-                    self.group.add(window);
-                    self.group_points.push(self.table.points.len());
-                }
-                Start::Deflate { bits, window: None }
-            }
+            Ok(())
         };
-        let (out_offset, in_offset) = (self.table.size, head.in_offset);
-        self.table.points.push(AccessPoint { out_offset, in_offset, skip: 0, start });
-        if self.group.len() == GROUP_SIZE {
-            self.pack_group()?;
-        }
-        Ok(())
-    }
+        let taken = received.iter().try_for_each(|mut segment| {
+            take(&mut segment)?;
+            // The cutter may have ended; then nobody needs the buffers.
+            let _ = used.send(segment);
+            Ok(())
+        });
+        drop((received, used));
+        let cut = cutting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        taken?;
+        cut.map_err(|e| stopped(e, options))
+    })?;
+    let size = blob.size();
+    let broken = |source| ScanError::Decode { offset: size, source };
+    let (table, windows) = indexer.finish().map_err(broken)?;
+    let (blob_digest, diff_id) = digests.finish();
+    Ok(Scan { blob_digest, diff_id, table: SpanTable { blob_size: size, ..table }, windows })
+}
 
-    /// Packs the windows that wait for it, and tells their points where they are.
-    fn pack_group(&mut self) -> Result<(), DecodeError> {
-        let offset = self.windows.len() as u64;
-        self.group.pack(&mut self.windows)?;
-        let len = self.windows.len() as u64 - offset;
-        let len = u32::try_from(len).map_err(|_| DecodeError::Window("it is too large"))?;
-        for (point, part) in self.group_points.drain(..).zip(0..) {
-            if let Start::Deflate { window, .. } = &mut self.table.points[point].start {
-                *window = Some(Window { offset, len, part });
-            }
+/// Why a scan failed whose cutter did.
+fn stopped<E>(error: CutError, options: &ScanOptions) -> ScanError<E> {
+    match error {
+        CutError::Read(offset, source) => ScanError::Read { offset, source },
+        CutError::Decode(offset, source) => ScanError::Decode { offset, source },
+        CutError::TooLarge => ScanError::TooLarge { limit: options.limit },
+        CutError::Gone => {
+            ScanError::Read { offset: 0, source: io::Error::other("the scan stopped half-way") }
         }
-        Ok(())
-    }
-
-    /// Keeps the last [`WINDOW_SIZE`] bytes of output.
-    fn remember(&mut self, output: &[u8]) {
-        let tail = &output[output.len().saturating_sub(WINDOW_SIZE)..];
-        let excess = (self.window.len() + tail.len()).saturating_sub(WINDOW_SIZE);
-        self.window.drain(..excess);
-        self.window.extend_from_slice(tail);
-    }
-
-    fn finish(mut self, blob_size: u64) -> Result<Scan, DecodeError> {
-        if self.group.len() > 0 {
-            self.pack_group()?;
-        }
-        let blob_digest = self.blob.finish();
-        let diff_id = self.diff.map_or_else(|| blob_digest.clone(), Hasher::finish);
-        let (mut table, mut windows) = (self.table, self.windows);
-        table.blob_size = blob_size;
-        table.windows_size = windows.len() as u64;
-        windows.shrink_to_fit();
-        table.points.shrink_to_fit();
-        table.spans.shrink_to_fit();
-        Ok(Scan { blob_digest, diff_id: DiffId::new(diff_id), table, windows })
     }
 }

@@ -221,7 +221,7 @@ fn first_marked(real: &[u8], found: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The eight bytes from `at` on, the first one lowest.
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 

@@ -18,13 +18,14 @@ use zstd::zstd_safe::get_frame_content_size;
 use crate::sys::inflate::WINDOW_SIZE;
 
 use super::leb128::{put, take};
+use super::trace::word;
 use super::{DecodeError, Window};
 
 /// How many windows are packed together at most.
 pub(super) const GROUP_SIZE: usize = 16;
 
 /// Higher levels cost more than they gain on so few bytes.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 5;
 /// That many zeros between kept bytes cost less as bytes than as a gap.
 const ZEROS_IN_RUN: usize = 3;
 /// The longest heads of a group: each window's runs are at least `ZEROS_IN_RUN` apart, and a gap or
@@ -61,8 +62,7 @@ impl Group {
         let start = WINDOW_SIZE - window.len();
         let (mut count, mut end) = (0, 0);
         let mut i = 0;
-        while let Some(zeros) = window[i..].iter().position(|b| *b != 0) {
-            let run = i + zeros;
+        while let Some(run) = first_kept(window, i) {
             i = run_end(window, run);
             put(&mut self.gaps, (start + run - end) as u64);
             put(&mut self.lengths, (i - run) as u64);
@@ -119,6 +119,17 @@ pub fn pack_windows<'a>(
 
 fn no_memory() -> DecodeError {
     DecodeError::Window("there is no memory for it")
+}
+
+/// Where the first byte from `at` on is that is not zero.
+fn first_kept(window: &[u8], mut at: usize) -> Option<usize> {
+    while let Some(word) = word(window, at) {
+        if word != 0 {
+            return Some(at + word.trailing_zeros() as usize / 8);
+        }
+        at += size_of_val(&word);
+    }
+    (at..window.len()).find(|i| window[*i] != 0)
 }
 
 /// Where the run of kept bytes that starts at `start` ends.

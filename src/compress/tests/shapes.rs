@@ -1,6 +1,7 @@
 //! Blobs as real programs write them.
 
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
@@ -209,4 +210,21 @@ fn the_index_of_a_tar_of_libraries_is_small() {
     let (scan, _) = index(&gzip(&data, 6), SPAN_SIZE);
     let size = scan.table.encode().len() + scan.windows.len();
     assert!(size as f64 / data.len() as f64 <= 0.008, "{size} of {} bytes", data.len());
+}
+
+#[test]
+fn a_slow_receiver_gets_the_same_table() {
+    let data = mixed(3_000_000, 77);
+    for shape in [Shape::Gzip(6), Shape::Bgzf, Shape::Zstd, Shape::Plain] {
+        let blob = pack(shape, &data);
+        let scan_with = |pause| {
+            let receive = &mut |_: &[u8]| {
+                std::thread::sleep(pause);
+                Ok::<_, Infallible>(())
+            };
+            scan(&blob, &options(SPAN_SIZE_MIN), &mut |_| (), receive).unwrap()
+        };
+        // Then the cutter finds its channel full, and seals the spans.
+        assert!(scan_with(Duration::from_millis(1)) == scan_with(Duration::ZERO), "{shape:?}");
+    }
 }
