@@ -18,7 +18,7 @@ use super::cutter::{CutError, Cutter, Segment, cut};
 use super::digests::Digests;
 use super::indexer::Indexer;
 use super::seal::Sealer;
-use super::{Codec, DecodeError, SNIFF_LEN, SpanTable, sniff};
+use super::{DecodeError, SNIFF_LEN, SpanTable, sniff};
 
 /// The usual span size in bytes.
 pub const SPAN_SIZE: u32 = 256 << 10;
