@@ -50,7 +50,10 @@ pub(super) fn inspected(stratafs: &Stratafs, image: &str, args: &[&str]) -> Valu
 pub(super) fn mounted(stratafs: &Stratafs, image: &str, args: &[&str]) -> Snapshot {
     let target = stratafs.mount(image, args);
     let mut seen = oracle::snapshot(&target);
-    stratafs.run(&["umount", target.to_str().unwrap()]);
+    // A child that another test's thread is about to start may have what was open here, for a moment.
+    crate::watchdog::wait_until("nobody uses the mount", || {
+        stratafs.command(&["umount", target.to_str().unwrap()]).output().unwrap().status.success()
+    });
     // Files of the format, which a reader that does not know it shows.
     for name in [".prefetch.landmark", ".no.prefetch.landmark", "stargz.index.json"] {
         seen.remove(std::path::Path::new(name));
