@@ -13,6 +13,7 @@ use super::demand::Demand;
 use super::files::Files;
 use super::flight::Flights;
 use super::guess::{FileList, Guesses};
+use super::scratch::with_scratch;
 
 /// Bytes that wait for one `fdatasync` before the map names them.
 const SYNC_BATCH: u64 = 32 << 20;
@@ -219,24 +220,36 @@ impl CachedLayer {
         let now = self.now();
         let (checked, when) = self.checked(span);
         if checked != generation || now.saturating_sub(when) > TRUST {
-            self.check(span, generation)?;
+            // What was checked is what is given: it is not read once more.
+            let start = usize::try_from(skip).ok()?;
+            let part = start..start.checked_add(buf.len())?;
+            let take = |bytes: &[u8]| bytes.get(part).map(|bytes| buf.copy_from_slice(bytes));
+            self.check(span, generation, take)??;
+            self.files.map().touch(span, now);
+            return Some(());
         }
         self.files.read(span, buf, skip).ok()?;
         self.files.map().touch(span, now);
         (self.files.map().state(span).0 == generation).then_some(())
     }
 
-    /// Checks a span on disk; one that fails is dropped.
-    fn check(&self, index: u32, generation: u32) -> Option<()> {
-        let mut bytes = vec![0; self.span(index).len as usize];
-        let read = self.files.read(index, &mut bytes, 0);
-        if self.files.map().state(index).0 != generation {
-            return None;
-        }
-        if read.is_ok() && self.is_right(index, &bytes) {
-            self.set_checked(index, generation, self.now());
-            return Some(());
-        }
+    /// Checks a span on disk and gives its bytes to `then`; one that fails is dropped.
+    fn check<T>(&self, index: u32, generation: u32, then: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        with_scratch(self.span(index).len as usize, |bytes| {
+            let read = self.files.read(index, bytes, 0);
+            if self.files.map().state(index).0 != generation {
+                return None;
+            }
+            if read.is_ok() && self.is_right(index, bytes) {
+                self.set_checked(index, generation, self.now());
+                return Some(then(bytes));
+            }
+            self.drop_wrong(index);
+            None
+        })
+    }
+
+    fn drop_wrong(&self, index: u32) {
         tracing::error!(
             layer = %self.files.name(),
             span = index,
@@ -244,7 +257,6 @@ impl CachedLayer {
         );
         self.count(|c| &c.corrupt, 1);
         self.files.evict(index);
-        None
     }
 
     /// Whether `bytes` are those of the span: by its table, or else by what was admitted.
@@ -259,7 +271,7 @@ impl CachedLayer {
         let (mut good, mut bad) = (0, 0);
         for index in 0..self.files.map().len() {
             let Some(generation) = self.readable(index) else { continue };
-            match self.check(index, generation) {
+            match self.check(index, generation, |_| ()) {
                 Some(()) => good += 1,
                 None => bad += 1,
             }

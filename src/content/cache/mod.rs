@@ -55,6 +55,7 @@ mod pace;
 mod plan;
 mod read;
 mod room;
+mod scratch;
 mod stored;
 mod streams;
 #[cfg(test)]
