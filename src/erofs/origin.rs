@@ -13,7 +13,7 @@ use crate::tree::Tree;
 use super::format::FREE_AT;
 
 /// The version of the writer: another one makes other bytes of the same tree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"stratafs";
 const LEN: usize = 56;

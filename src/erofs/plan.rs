@@ -4,7 +4,7 @@
 //! block 0   superblock, device slot, what the image was made of
 //! block 1   inodes in the order of their numbers, each followed by its attributes and then by the
 //!           indexes of its chunks, the target of a symbolic link, or the last block of a directory
-//!           where that is short; no inode that fits in a block with what follows it lies in two
+//!           where that fits; no inode that fits in a block with what follows it lies in two
 //! then      attributes that several inodes share
 //! then      the other blocks of directories and long symbolic links, in the order of their inodes
 //! ```
@@ -19,9 +19,6 @@ use super::folder::Folder;
 use super::format::{BLOCK, INDEX_ALIGN, INDEX_LEN, INODE_LEN, NO_BLOCK, SLOT, is_device};
 use super::xattrs::SharedXattrs;
 
-/// A directory's last block is kept with its inode up to this length in bytes; longer ones would
-/// leave too much of the blocks of inodes empty.
-const MAX_INLINE_TAIL: u64 = 2048;
 /// How far the inodes may reach: where their numbers stop to fit in 32 bits.
 const MAX_INODE_AREA: u64 = SLOT << 32;
 
@@ -60,8 +57,9 @@ impl Payload {
             (FileType::Symlink, _) => Payload::FarTarget,
             (FileType::Directory, Some(folder)) => {
                 let tail = u64::from(folder.tail_len);
-                let is_near = tail <= room.min(MAX_INLINE_TAIL);
-                if is_near { Payload::Tail(folder) } else { Payload::FarFolder(folder) }
+                // Near whenever it fits: where data come past the page cache (`directio`), so do
+                // the blocks that are elsewhere, and each costs a wait for the disk.
+                if tail <= room { Payload::Tail(folder) } else { Payload::FarFolder(folder) }
             }
             (
                 FileType::Regular

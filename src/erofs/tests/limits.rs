@@ -99,3 +99,17 @@ fn an_output_that_refuses_is_named() {
     let error = write(&tree, &mut std::io::Cursor::new(&mut short[..])).unwrap_err();
     assert!(matches!(error, Error::Output(_)));
 }
+
+#[test]
+fn the_last_block_of_a_directory_is_with_its_inode_wherever_it_fits() {
+    let layout_of_root = |names: usize| {
+        let lines: Vec<String> = (0..names).map(|n| format!("file {n:040}")).collect();
+        let (_, bytes) = image_of(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        // The root is the first inode of block 1: bits 1 to 3 of `i_format`.
+        bytes[4096] >> 1 & 7
+    };
+    // `.` and `..` take 27 bytes, a name takes 52, the inode 64.
+    assert_eq!(layout_of_root(77), 2, "27 + 77 * 52 = 4031 bytes, in line");
+    assert_eq!(layout_of_root(78), 0, "4083 bytes do not fit beside the inode");
+    assert_eq!(layout_of_root(79), 2, "one block and 52 bytes of the next");
+}
