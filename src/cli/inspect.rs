@@ -9,6 +9,7 @@ use crate::erofs::Choice;
 
 use super::args::ImageArgs;
 use super::failure::Failure;
+use super::in_use::InUse;
 use super::output::{Output, human_size};
 use super::status::here;
 use super::wire::Wire;
@@ -23,7 +24,10 @@ struct Inspected {
     chain_id: Option<String>,
     layers: Vec<LayerShown>,
     compressed: u64,
+    /// How it will be mounted, and why.
     mount: Choice,
+    /// Where it is shown just now.
+    in_use: Vec<InUse>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,13 +73,16 @@ pub(crate) fn run(wire: &Wire, args: &ImageArgs, out: Output) -> Result<(), Fail
         });
     }
     let platform = image.config.platform();
+    let chain_id = image.chain_id().map(ToString::to_string);
+    let in_use = chain_id.as_deref().map(|chain_id| InUse::of_chain(wire.config(), chain_id));
     let shown = Inspected {
         image: args.image.clone(),
         manifest: image.descriptor.digest.to_string(),
         media_type: image.descriptor.media_type.clone(),
         platform: format!("{}/{}", platform.os, platform.architecture),
         created: image.config.created.clone(),
-        chain_id: image.chain_id().map(ToString::to_string),
+        chain_id,
+        in_use: in_use.transpose()?.unwrap_or_default(),
         compressed: layers.iter().map(|l| l.size).sum(),
         mount: wire.mount_choice()?,
         layers,
@@ -95,6 +102,7 @@ fn text(shown: &Inspected) -> String {
     line("chain ID", shown.chain_id.as_deref().unwrap_or("none"));
     line("size", &format!("{} in {} layers", human_size(shown.compressed), shown.layers.len()));
     line("mount", &format!("by {}: {}", shown.mount.way.name(), shown.mount.why));
+    shown.in_use.iter().for_each(|place| line("in use", &place.text()));
     for layer in &shown.layers {
         let _infallible = writeln!(
             text,

@@ -18,6 +18,7 @@ mod destination;
 mod failure;
 mod files;
 mod graph;
+mod in_use;
 mod index;
 mod inspect;
 mod mount;

@@ -13,9 +13,11 @@ use crate::digest::{ChainId, Digest};
 use crate::erofs::{Choice, Way};
 use crate::io::AtomicFile;
 use crate::rootfs::{Record, Records};
+use crate::service::Shown;
 
 use super::args::StatusArgs;
 use super::failure::Failure;
+use super::in_use::way_text;
 use super::output::{Output, human_size};
 use super::wire::Wire;
 
@@ -163,6 +165,8 @@ struct Status {
     /// How the next image will be mounted, and why.
     mount: Choice,
     mounts: Vec<MountShown>,
+    /// What the daemon shows; `None` where none was started, or one mount was asked for.
+    daemon: Option<Shown>,
 }
 
 #[derive(Debug, Serialize)]
@@ -211,6 +215,7 @@ pub(crate) fn run(wire: &Wire, args: &StatusArgs, out: Output) -> Result<(), Fai
         cache_limit: cache.limit(),
         mount: choice(wire),
         mounts,
+        daemon: if args.target.is_none() { Shown::load(&config.run_root)? } else { None },
     };
     out.show(&status, text)
 }
@@ -264,9 +269,9 @@ fn text(status: &Status) -> String {
     for mount in &status.mounts {
         let record = &mount.record;
         let gone = if mount.served { "" } else { "  (its server is gone: umount it)" };
-        let (target, image, mode) = (record.target.display(), &record.image, record.mode.name());
-        let local = if record.local { ", data in a local file" } else { "" };
-        text.push_str(&format!("\n{target}  {image}  {mode}{local}: {}{gone}\n", record.why));
+        let (target, image) = (record.target.display(), &record.image);
+        let way = way_text(record.mode, record.local, &record.why);
+        text.push_str(&format!("\n{target}  {image}  {way}{gone}\n"));
         let counts = mount.counts.as_ref();
         for layer in &mount.layers {
             let here = here(layer.stored.zip(layer.size));
@@ -280,5 +285,15 @@ fn text(status: &Status) -> String {
             counts.text().lines().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
     }
+    status.daemon.iter().for_each(|daemon| daemon_text(daemon, &mut text));
     text
+}
+
+fn daemon_text(daemon: &Shown, text: &mut String) {
+    let served = if daemon.served { "" } else { "  (it is gone: they wait for the next one)" };
+    text.push_str(&format!("\nchains of the daemon: {}{served}\n", daemon.chains.len()));
+    for chain in &daemon.chains {
+        let way = way_text(chain.mode, chain.local, &chain.why);
+        text.push_str(&format!("  {}  {way}\n", chain.chain_id));
+    }
 }

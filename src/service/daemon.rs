@@ -235,9 +235,14 @@ fn make_folder(path: &Path) -> Result<(), Error> {
     made.map_err(Error::io("create", path))
 }
 
+/// The file that a daemon has locked as long as it lives.
+pub(super) fn turn_path(run_root: &Path) -> PathBuf {
+    run_root.join("serve.lock")
+}
+
 /// Waits until the daemon before this one has ended.
 fn take_turn(run_root: &Path) -> Result<File, Error> {
-    let path = run_root.join("serve.lock");
+    let path = turn_path(run_root);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
     let deadline = Instant::now() + TURN;
     loop {
@@ -267,7 +272,7 @@ fn mount(
     let parts = || Parts {
         store: store.clone(),
         images: images.clone(),
-        erofs: options.run_root.join("erofs"),
+        run_root: options.run_root.clone(),
         mode: match choice.way {
             Way::Erofs => Mode::Auto,
             Way::Fuse => Mode::Fuse,

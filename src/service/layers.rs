@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use super::Error;
 use super::images::Images;
+use super::shown::{ShownChain, ShownChains};
 use super::slots::{Slot, Slots};
 use crate::chain::{Chain, Prefetch, Quiet, Store};
 use crate::content::cache::Whole;
 use crate::content::registry::Traffic;
 use crate::digest::ChainId;
-use crate::erofs::{Mode, Way};
+use crate::erofs::{Choice, Mode, Way};
 use crate::error::Classify;
 use crate::fs::{Filesystem, SlotName};
 use crate::fuse::{self, Handover, Mounted};
@@ -36,6 +37,8 @@ pub(super) struct Layers {
     store: Arc<Store>,
     images: Arc<Images>,
     slots: Slots,
+    /// Which way each chain is shown.
+    shown: ShownChains,
     /// The folder of EROFS mounts, by chain.
     erofs: PathBuf,
     mode: Mode,
@@ -50,14 +53,21 @@ pub(super) struct Layers {
 pub(super) struct Parts {
     pub(super) store: Arc<Store>,
     pub(super) images: Arc<Images>,
-    /// The folder of EROFS mounts.
-    pub(super) erofs: PathBuf,
+    /// The folder of what lives as long as the machine is up.
+    pub(super) run_root: PathBuf,
     pub(super) mode: Mode,
     /// What is fetched of a chain when it is shown.
     pub(super) prefetch: Prefetch,
 }
 
-/// A chain that is shown.
+impl Parts {
+    /// The folder of EROFS mounts.
+    fn erofs(&self) -> PathBuf {
+        self.run_root.join("erofs")
+    }
+}
+
+/// A chain that is shown, and what that takes.
 struct Shown {
     path: PathBuf,
     /// Where its data come from, if that is a local file.
@@ -69,12 +79,13 @@ struct Shown {
 impl Layers {
     /// Makes a new mount at `mountpoint`; what is mounted there is taken out of sight.
     pub(super) fn mount(mountpoint: &Path, slots: &Path, parts: Parts) -> Result<Self, Error> {
-        unmount_all(&parts.erofs);
+        unmount_all(&parts.erofs());
         while let Ok(()) = fuse::unmount(mountpoint) {}
         let filesystem = Arc::new(Filesystem::new());
         let mounted = fuse::mount(filesystem.clone(), mountpoint, &fuse::Options::rootfs())?;
         let slots = Slots::new(slots, mounted.connection())?;
-        Ok(Self::of(filesystem, mounted, parts, slots))
+        let shown = ShownChains::none(&parts.run_root);
+        Ok(Self::of(filesystem, mounted, parts, slots, shown))
     }
 
     /// Goes on with the mount of a daemon that is gone.
@@ -84,6 +95,7 @@ impl Layers {
     /// [`Error::Fuse`] where the connection has ended.
     pub(super) fn take_over(handover: Handover, slots: Slots, parts: Parts) -> Result<Self, Error> {
         let filesystem = Arc::new(Filesystem::new());
+        let shown = ShownChains::of_daemon_before(&parts.run_root);
         let mut chains = Vec::new();
         for (chain, slot) in slots.all() {
             // Its users get ESTALE; all others must not suffer for that.
@@ -92,7 +104,8 @@ impl Layers {
                 Err(error) => {
                     tracing::error!(%chain, %error, "layers of running containers cannot be shown");
                     slots.give_up(&chain)?;
-                    if let Err(error) = Lower::unmount(&parts.erofs.join(file_name(&chain))) {
+                    shown.remove(&chain);
+                    if let Err(error) = Lower::unmount(&parts.erofs().join(file_name(&chain))) {
                         tracing::warn!(%chain, %error, "an EROFS mount stays");
                     }
                 }
@@ -100,7 +113,7 @@ impl Layers {
         }
         let options = fuse::Options::rootfs();
         let mounted = fuse::take_over(filesystem.clone(), handover, &options)?;
-        let layers = Self::of(filesystem, mounted, parts, slots);
+        let layers = Self::of(filesystem, mounted, parts, slots, shown);
         for chain in &chains {
             let shown = layers.lower(chain);
             layers.lowers.lock().insert(chain.chain_id.clone(), shown);
@@ -108,10 +121,17 @@ impl Layers {
         Ok(layers)
     }
 
-    fn of(filesystem: Arc<Filesystem>, mounted: Mounted, parts: Parts, slots: Slots) -> Self {
+    fn of(
+        filesystem: Arc<Filesystem>,
+        mounted: Mounted,
+        parts: Parts,
+        slots: Slots,
+        shown: ShownChains,
+    ) -> Self {
         let mountpoint = mounted.mountpoint().to_owned();
         let mounted = ManuallyDrop::new(mounted);
-        let Parts { store, images, erofs, mode, prefetch } = parts;
+        let erofs = parts.erofs();
+        let Parts { store, images, run_root: _, mode, prefetch } = parts;
         let (lowers, opening) = (Mutex::default(), Mutex::default());
         Self {
             filesystem,
@@ -120,6 +140,7 @@ impl Layers {
             store,
             images,
             slots,
+            shown,
             erofs,
             mode,
             prefetch,
@@ -130,27 +151,32 @@ impl Layers {
 
     /// Shows a chain that is in the FUSE mount already; as EROFS where that can be done.
     fn lower(&self, chain: &Chain) -> Shown {
-        let path = self.erofs.join(file_name(&chain.chain_id));
+        let (id, path) = (&chain.chain_id, self.erofs.join(file_name(&chain.chain_id)));
         // One that another daemon has left goes on: its data come from the same place.
         if matches!(mount_at(&path), Ok(Some(entry)) if entry.fs_type == "erofs") {
             let data = chain.whole().ok().flatten();
+            if self.shown.get(id).is_none() {
+                self.shown.put(ShownChain::new(id, &path, Choice::possible(), false));
+            }
             return Shown { path, _data: data, _background: None };
         }
-        match Lower::mount(chain, self.mode, &self.mountpoint, &path) {
-            Ok(lower) => {
-                let wants_data = lower.choice.way == Way::Erofs && lower.data.is_none();
-                let background = chain.to_be_whole().filter(|_| wants_data);
-                Shown {
-                    path: lower.path,
-                    _data: lower.data,
-                    _background: background.map(Background::start),
+        let lower =
+            Lower::mount(chain, self.mode, &self.mountpoint, &path).unwrap_or_else(|error| {
+                tracing::error!(chain = %id, %error, "shown by FUSE");
+                let path = self.mountpoint.join(SlotName::Chain(id.clone()).path());
+                Lower {
+                    path,
+                    choice: Choice { way: Way::Fuse, why: error.to_string() },
+                    data: None,
                 }
-            }
-            Err(error) => {
-                tracing::error!(chain = %chain.chain_id, %error, "shown by FUSE");
-                let name = SlotName::Chain(chain.chain_id.clone());
-                Shown { path: self.mountpoint.join(name.path()), _data: None, _background: None }
-            }
+            });
+        let wants_data = lower.choice.way == Way::Erofs && lower.data.is_none();
+        let background = chain.to_be_whole().filter(|_| wants_data);
+        self.shown.put(ShownChain::new(id, &lower.path, lower.choice, lower.data.is_some()));
+        Shown {
+            path: lower.path,
+            _data: lower.data,
+            _background: background.map(Background::start),
         }
     }
 
@@ -281,6 +307,7 @@ impl LayerMounter for Layers {
 
     fn unmount(&self, chain: &ChainId) -> Result<(), LayerError> {
         self.lowers.lock().remove(chain);
+        self.shown.remove(chain);
         if let Err(error) = Lower::unmount(&self.erofs.join(file_name(chain))) {
             let kind = error.kind();
             return Err(LayerError { chain: chain.clone(), kind, source: error.into() });

@@ -13,6 +13,7 @@
 //! images      what is remembered of images
 //! layers      the one FUSE mount
 //! slots       what is where in it
+//! shown       which way each chain is shown, for `status`
 //! hold        the process that keeps it alive
 //! keeper      sees to it that there is one
 //! rpull       registers an image in containerd without its layers
@@ -49,6 +50,7 @@ mod metrics;
 mod reclaim;
 mod remote;
 mod rpull;
+mod shown;
 mod slots;
 mod snapshots;
 mod status;
@@ -61,3 +63,4 @@ pub use kubelet::PullSecrets;
 pub use listener::listen;
 pub use reclaim::Needed;
 pub use rpull::{PullOptions, Pulled, PulledLayer, rpull};
+pub use shown::{Shown, ShownChain};

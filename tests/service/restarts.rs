@@ -5,9 +5,22 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::containerd::Containerd;
 use super::fixture::{Daemon, registry_with};
 use crate::watchdog::wait_until;
+
+fn told(daemon: &Daemon, args: &[&str]) -> Value {
+    let output = daemon.command(&[&["--json"], args].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What another process says of the chains of the daemon.
+fn status(daemon: &Daemon) -> Value {
+    told(daemon, &["status"])["daemon"].clone()
+}
 
 #[test]
 fn after_a_restart_without_a_registry_all_is_there() {
@@ -26,8 +39,17 @@ fn after_a_restart_without_a_registry_all_is_there() {
         "exec sleep 600",
     ]);
     let before = containerd.snapshots("default");
+    let shown = status(&containerd.daemon);
+    let chain = &shown["chains"][0];
+    assert_eq!((&shown["served"], shown["chains"].as_array().unwrap().len()), (&json!(true), 1));
+    assert_eq!(chain["mode"], "erofs", "{shown}");
+    assert_eq!(chain["why"], "the kernel mounts it from a file");
+    let inspected = told(&containerd.daemon, &["inspect", &format!("docker://{reference}")]);
+    assert_eq!(inspected["chain_id"], chain["chain_id"]);
+    assert_eq!(inspected["in_use"][0]["path"], chain["path"]);
     drop(registry);
     containerd.daemon.stop();
+    assert_eq!(status(&containerd.daemon), json!({"served": false, "chains": shown["chains"]}));
     // What the start has read is recorded, for the next one.
     let names = fs::read_dir(containerd.daemon.root().join("index")).unwrap();
     let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -35,6 +57,7 @@ fn after_a_restart_without_a_registry_all_is_there() {
     containerd.daemon.start();
     containerd.wait_for_plugin();
     assert_eq!(containerd.snapshots("default"), before);
+    assert_eq!(status(&containerd.daemon), shown, "it goes on as it was");
     let output = containerd.exec("c1", "e1", "ls /usr/bin | wc -l");
     let count: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     assert!(count > 100);
