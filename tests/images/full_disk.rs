@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::Value;
 
 use super::corpus;
@@ -79,6 +80,53 @@ fn a_layer_that_does_not_fit_is_applied_once_there_is_room() {
     stratafs.run(&["snapshot", "prepare", "work"]);
     stratafs.run(&apply);
     assert!(fs::read(stratafs.mount_snapshot("work").join("large")).unwrap() == large);
+}
+
+#[rstest]
+fn on_a_lazy_parent_too_an_apply_and_a_commit_fail_whole_and_work_once_there_is_room(
+    #[values("erofs", "fuse")] mode: &str,
+) {
+    let layout = Layout::of(&[Layer::gzip(&Archive::new().file("below", b"lazy").finish())]);
+    let disk = nearly_full();
+    let stratafs = Stratafs::with_root(&disk.root());
+    let run = |args: &[&str]| stratafs.run(&[&["--mode", mode], args].concat());
+    let refuse = |args: &[&str]| {
+        let error = stratafs.refuse(&[&["--mode", mode], args].concat());
+        assert!(error.contains("No space left"), "{error}");
+    };
+    let top = run(&["unpack", "--lazy", &layout.image()]);
+    let prepare = || run(&["snapshot", "prepare", "work", top.trim_end()]);
+    let layer = stratafs.target("layer").join("layer.tar");
+    fs::write(&layer, Archive::new().file("large", &noise(24 << 20)).finish()).unwrap();
+    let apply = ["apply", layer.to_str().unwrap(), "work"];
+    prepare();
+    refuse(&apply);
+    run(&["snapshot", "rm", "work"]);
+
+    // The changes fit, the layer of them beside does not.
+    let copy = disk.at().join("layout");
+    corpus::run(Command::new("cp").arg("-a").arg(layout.path()).arg(&copy));
+    let index = fs::read(copy.join("index.json")).unwrap();
+    prepare();
+    let work = stratafs.target("work");
+    run(&["snapshot", "mount", "work", work.to_str().unwrap()]);
+    assert_eq!(fs::read(work.join("below")).unwrap(), b"lazy");
+    let mounts: Vec<Value> = serde_json::from_str(&run(&["--json", "mounts"])).unwrap();
+    assert!(mounts.iter().any(|mount| mount["mode"] == mode), "{mounts:?}");
+    fs::write(work.join("changed"), noise(5 << 20)).unwrap();
+    let image = format!("oci:{}:changed", copy.display());
+    refuse(&["commit", "work", &image]);
+    assert_eq!(fs::read(copy.join("index.json")).unwrap(), index);
+
+    disk.give_back();
+    run(&["commit", "work", &image]);
+    let names = run(&["ls", &image, "/"]);
+    assert!(names.contains("below") && names.contains("changed"), "{names}");
+    corpus::run(Command::new("umount").arg(&work));
+    run(&apply);
+    run(&["snapshot", "mount", "work", work.to_str().unwrap()]);
+    assert_eq!(fs::metadata(work.join("large")).unwrap().len(), 24 << 20);
+    assert_eq!(fs::read(work.join("below")).unwrap(), b"lazy");
 }
 
 #[test]

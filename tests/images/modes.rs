@@ -151,3 +151,18 @@ fn a_server_that_is_killed_is_an_error_and_the_next_mount_is_whole(
     assert!(fs::read(target.join("unread")).unwrap() == noise(3_000_000));
     unmount(&stratafs, &target);
 }
+
+#[rstest]
+fn the_kernel_is_told_once_that_an_image_has_no_attributes(#[values("erofs", "fuse")] mode: &str) {
+    let layout = Layout::of(&[Layer::gzip(&Archive::new().file("a", b"a").finish())]);
+    let stratafs = Stratafs::new();
+    let target = stratafs.mount(&layout.image(), &["--mode", mode]);
+    let answer = rustix::fs::getxattr(target.join("a"), "user.x", &mut [0_u8; 16][..]).unwrap_err();
+    // By FUSE it is answered for all files at once; EROFS asks nobody anyway.
+    let expected = match mode {
+        "fuse" => rustix::io::Errno::OPNOTSUPP,
+        _ => rustix::io::Errno::NODATA,
+    };
+    assert_eq!(answer, expected);
+    unmount(&stratafs, &target);
+}
