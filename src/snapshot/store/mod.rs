@@ -8,6 +8,7 @@ mod chains;
 mod changes;
 mod pool;
 mod records;
+mod room;
 mod schema;
 
 pub use chains::Chain;

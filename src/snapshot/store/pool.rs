@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::super::Error;
+use super::room::check_room;
 use super::schema;
 
 /// Connections that wait for the next reader.
@@ -31,6 +32,7 @@ impl Pool {
     /// Opens or makes the store at `path`; no call waits for other processes longer than
     /// `deadline`.
     pub(crate) fn open(path: &Path, deadline: Duration) -> Result<Self, Error> {
+        check_room(path)?;
         let mut writer = connect(path, deadline)?;
         switch_to_wal(&writer, deadline)?;
         schema::migrate(&mut writer, path)?;
@@ -64,6 +66,7 @@ impl Pool {
     ) -> Result<T, Error> {
         let busy = || Error::Busy { seconds: self.deadline.as_secs() };
         let mut writer = self.writer.try_lock_for(self.deadline).ok_or_else(busy)?;
+        check_room(&self.path)?;
         let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = f(&tx)?;
         tx.commit()?;
