@@ -16,7 +16,9 @@ use crate::tree::{DataChunks, Node, Tree};
 
 use super::error::Error;
 use super::folder::Folder;
-use super::format::{BLOCK, INDEX_ALIGN, INDEX_LEN, INODE_LEN, NO_BLOCK, SLOT, is_device};
+use super::format::{
+    BLOCK, INDEX_ALIGN, INDEX_LEN, INODE_LEN, NO_BLOCK, SLOT, XATTR_HEADER_LEN, is_device,
+};
 use super::xattrs::SharedXattrs;
 
 /// How far the inodes may reach: where their numbers stop to fit in 32 bits.
@@ -141,7 +143,9 @@ impl<'t> Plan<'t> {
             at = place + len;
             far_blocks += payload.far_blocks();
         }
-        let shared_block = at.div_ceil(BLOCK);
+        // `fsck.erofs` (erofs-utils 1.5) reads the header of attributes after each inode, also after
+        // one that has none: the last one must not be the end of the image.
+        let shared_block = (at + XATTR_HEADER_LEN).div_ceil(BLOCK);
         let far_block = shared_block + shared.len().div_ceil(BLOCK);
         Ok(Self {
             nids,
