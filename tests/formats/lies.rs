@@ -72,6 +72,11 @@ fn serve(layout: &Layout) -> Fake {
     registry
 }
 
+/// A registry with an image `app:1` whose table of contents lies about where `zz-first` is.
+pub fn lying() -> Fake {
+    serve(&estargz("./zz-first", &json!({"offset": 270})))
+}
+
 #[rstest]
 #[case::no_member_there("eStargz", estargz("./zz-first", &json!({"offset": 270})))]
 #[case::other_content("eStargz", estargz("./zz-first", &json!({"offset": 268, "innerOffset": 1})))]

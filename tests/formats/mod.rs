@@ -5,7 +5,7 @@
 mod discovery;
 mod hostile;
 mod landmark;
-mod lies;
+pub mod lies;
 mod refused;
 pub mod registry;
 

@@ -75,6 +75,31 @@ fn after_a_restart_without_a_registry_all_is_there() {
     assert!(said.starts_with("12."), "{said}");
 }
 
+/// The kernel goes on with the tree that it knows, although the next start would make another of the
+/// layer's own index.
+#[test]
+fn a_layer_that_had_to_be_read_whole_is_shown_as_before_after_a_restart() {
+    let mut containerd = Containerd::new();
+    let registry = crate::formats::lies::lying();
+    containerd.rpull("default", &format!("{}/app:1", registry.host()));
+    let parent = containerd.snapshots("default").pop().unwrap();
+    containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "view", "v1", &parent]);
+    let mounts = ["snapshot", "--snapshotter", "stratafs", "mounts", "/target", "v1"];
+    let mounts = containerd.ctr(&mounts);
+    let lower = mounts.split_whitespace().nth(3).unwrap_or_else(|| panic!("{mounts}"));
+    let len = |name: &str| fs::read(format!("{lower}/{name}")).unwrap().len();
+    assert_eq!(len("zz-first"), 5);
+    let log = containerd.daemon.log();
+    assert!(log.contains("eStargz") && log.contains("its table of contents is wrong"), "{log}");
+    assert!(log.contains("read by its own index from now on"), "{log}");
+    containerd.daemon.kill();
+    containerd.daemon.start();
+    let log = containerd.daemon.log();
+    assert!(log.contains("took over") && !log.contains("cannot be shown"), "{log}");
+    assert_eq!((len("text"), len("big"), len("zz-first")), (199_852, 20_000, 5));
+    containerd.ctr(&["snapshot", "--snapshotter", "stratafs", "rm", "v1"]);
+}
+
 #[test]
 fn a_holder_that_dies_is_replaced() {
     let mut daemon = Daemon::new();
