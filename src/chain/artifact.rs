@@ -5,8 +5,13 @@
 //!
 //! | media type | content |
 //! |---|---|
-//! | [`INDEXES`] | the index files of layers, in a [`Bundle`] |
+//! | [`INDEXES`] | the index files of layers without their windows, in a [`Bundle`] |
 //! | [`TRACES`] | their start-up traces, likewise; it may be missing |
+//! | [`WINDOWS`] | the packed windows of a layer, for each that has any |
+//!
+//! Windows are nearly all of an index, and a start needs few of them: what is mounted by is small and
+//! comes by one request, and windows come by ranges, beside the spans that they are for. The index
+//! vouches for each group of them.
 //!
 //! The same indexes make the same artifact, to the byte. Layers that bring a table of contents of
 //! their own, which the image vouches for, are not in it.
@@ -24,12 +29,15 @@ use crate::layer::Bundle;
 /// The type of the artifact.
 pub const ARTIFACT_TYPE: &str = "application/vnd.stratafs.layer-index.v1";
 /// The media type of the indexes in it.
-pub const INDEXES: &str = "application/vnd.stratafs.layer-index.bundle.v1";
+pub const INDEXES: &str = "application/vnd.stratafs.layer-index.bundle.v2";
 /// The media type of the start-up traces in it.
 pub const TRACES: &str = "application/vnd.stratafs.start-trace.bundle.v1";
 
-/// Writes the artifact of `indexes` and `traces`, each with the blob of its layer, into `target`, beside
-/// `image`, and returns its descriptor.
+/// The media type of the packed windows of a layer in it.
+pub const WINDOWS: &str = "application/vnd.stratafs.layer-index.windows.v1";
+
+/// Writes the artifact of `indexes` and `traces`, each with the blob of its layer, and of the `windows` of
+/// the indexes into `target`, beside `image`, and returns its descriptor.
 ///
 /// # Errors
 ///
@@ -38,6 +46,7 @@ pub(super) fn write(
     target: &dyn Ingester,
     image: &Image,
     indexes: Vec<(Digest, Vec<u8>)>,
+    windows: &[Vec<u8>],
     traces: &[(Digest, StartTrace)],
 ) -> Result<Descriptor, content::Error> {
     let config = ingest(target, media_type::OCI_EMPTY, b"{}")?;
@@ -45,6 +54,9 @@ pub(super) fn write(
     if !traces.is_empty() {
         let bundle = Bundle::of_traces(traces.iter().map(|(blob, trace)| (blob, trace)));
         layers.push(ingest(target, TRACES, &bundle.encode())?);
+    }
+    for windows in windows {
+        layers.push(ingest(target, WINDOWS, windows)?);
     }
     let subject = &image.descriptor;
     let manifest = json!({

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use crate::compress::{SpanError, SpanReader, SpanSource, SpanTable, StartTrace};
+use crate::compress::{SpanError, SpanSource, SpanTable, StartTrace};
 use crate::content::cache::{CachedLayer, LayerCache, TraceStore};
 use crate::digest::Digest;
 use crate::image::Image;
@@ -12,6 +12,10 @@ use crate::io::ReadAt;
 use crate::layer::LayerIndex;
 
 use super::{Error, Store};
+
+/// One of so many bytes of the limit of the cache is for windows: with spans of the usual size, they
+/// are a hundredth of what they are for.
+const WINDOWS_SHARE: u64 = 32;
 
 impl Store {
     /// The cache on disk, opened when it is first needed.
@@ -39,7 +43,6 @@ impl Store {
     pub(super) fn cached(
         &self,
         digest: &Digest,
-        number: u32,
         spans: Arc<dyn SpanSource>,
     ) -> (Arc<dyn ReadAt>, Option<Arc<CachedLayer>>) {
         let cached = self.cache().and_then(|cache| {
@@ -50,7 +53,39 @@ impl Store {
             Ok(cached) => (cached.clone(), Some(cached)),
             Err(error) => {
                 tracing::warn!(%digest, %error, "the layer is read without the cache on disk");
-                (Arc::new(SpanReader::new(spans, number, self.memory.clone())), None)
+                (self.in_memory(spans), None)
+            }
+        }
+    }
+
+    /// The cache on disk of the windows that indexes are without, opened when it is first needed.
+    fn windows(&self) -> Result<&Arc<LayerCache>, Error> {
+        if let Some(windows) = self.windows.get() {
+            return Ok(windows);
+        }
+        let dir = self.root.join("windows");
+        let limit = self.cache()?.limit() / WINDOWS_SHARE;
+        let opened = LayerCache::open(&dir, limit, None);
+        let opened = opened.map_err(|source| Error::Io { path: dir, source })?;
+        Ok(self.windows.get_or_init(|| opened))
+    }
+
+    /// The windows of the layer `digest`, likewise. What is read of them is no sign of what is read
+    /// next.
+    pub(super) fn cached_windows(
+        &self,
+        digest: &Digest,
+        groups: Arc<dyn SpanSource>,
+    ) -> (Arc<dyn ReadAt>, Option<Arc<CachedLayer>>) {
+        let cached = self.windows().and_then(|windows| {
+            let path = self.root.join("windows");
+            windows.layer(digest, groups.clone()).map_err(|source| Error::Io { path, source })
+        });
+        match cached {
+            Ok(cached) => (cached.unnoticed(), Some(cached)),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "windows are read without a cache on disk");
+                (self.in_memory(groups), None)
             }
         }
     }

@@ -11,6 +11,7 @@
 //! trees/<diff-id>.layer.tree  one layer alone
 //! trees/<chain>.erofs         the tree as an EROFS image, made when it is first mounted as such
 //! cache/<digest>/             uncompressed spans
+//! windows/<digest>/           packed windows of a layer whose index is without them
 //! cache/<chain>.data          the data of a chain whose layers are all there, as one file
 //! ```
 //!
@@ -73,6 +74,8 @@ pub struct Chain {
     pub layers: Vec<Layer>,
     /// Where layers are kept; `None` where that cannot be opened.
     cache: Option<Arc<LayerCache>>,
+    /// Where their windows are kept, likewise.
+    windows: Option<Arc<LayerCache>>,
 }
 
 /// One layer of a [`Chain`].
@@ -91,6 +94,8 @@ pub struct Layer {
     pub lazy: Lazy,
     /// It in the cache on disk, where it is kept there.
     pub cached: Option<Arc<CachedLayer>>,
+    /// Its windows, where its index is without them.
+    windows: Option<Arc<CachedLayer>>,
     /// What says where its files are.
     pub origin: Origin,
     /// What is done where that turns out to be wrong; `None` where a pass over the layer said it.

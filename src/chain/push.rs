@@ -47,17 +47,18 @@ impl Store {
             return Ok(None);
         }
         build::scan_all(self, provider, missing, progress)?;
-        let mut indexes = Vec::with_capacity(layers.len());
+        let (mut indexes, mut windows) = (Vec::with_capacity(layers.len()), Vec::new());
         for (digest, layer) in layers {
             let index = self.checked_index(layer, &Origin::Scan)?;
             let index = index.ok_or_else(|| Error::Gone { chain_id: layer.chain_id.clone() })?;
-            let encoded = index
-                .encode()
+            let split = index.split().and_then(|(index, apart)| Ok((index.encode()?, apart)));
+            let (encoded, apart) = split
                 .map_err(|source| Error::Index { digest: digest.clone(), source: source.into() })?;
             indexes.push((digest, encoded));
+            windows.extend(Some(apart).filter(|apart| !apart.is_empty()));
         }
         let count = indexes.len();
-        let written = artifact::write(target, image, indexes, traces);
+        let written = artifact::write(target, image, indexes, &windows, traces);
         let digest = image.descriptor.digest.clone();
         let artifact = written.map_err(|source| Error::Push { digest, source })?;
         Ok(Some((artifact, count)))

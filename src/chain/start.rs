@@ -46,6 +46,10 @@ impl Chain {
         cache.start(&layers, prefetch != Prefetch::None);
         if prefetch == Prefetch::All {
             cache.complete(layers.iter().map(|(_, layer)| layer));
+            // Once they are here, whether the index stays beside the image is no matter.
+            if let Some(windows) = &self.windows {
+                windows.complete(self.layers.iter().filter_map(|layer| layer.windows.as_ref()));
+            }
         }
     }
 

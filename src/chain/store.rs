@@ -2,17 +2,21 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::compress::{BlobSpans, SpanCache, SpanReader};
-use crate::content::Provider;
-use crate::content::cache::{Ingest, LayerCache};
+use crate::compress::{BlobSpans, SpanCache, SpanReader, SpanSource, SpanTable};
+use crate::content::cache::{CachedLayer, Ingest, LayerCache};
+use crate::content::{Descriptor, Provider};
 use crate::digest::{Algorithm, ChainId, DiffId, Digest, Hasher};
 use crate::image::{self, Image};
 use crate::io::{CountingReader, ReadAt};
-use crate::layer::{BuildError, Identity, IndexStore, LayerIndex, Origin, StoredTable};
+use crate::layer::{
+    BuildError, FormatError, Identity, IndexStore, LayerIndex, Origin, StoredTable, WindowsApart,
+};
 use crate::tree::{self, Tree};
 
+use super::artifact::WINDOWS;
 use super::build::{self, Progress};
 use super::discover::{Discovery, Found, Known};
 use super::fallback::{Fallback, Parts};
@@ -40,7 +44,10 @@ pub struct Store {
     pub(super) known: Known,
     trust: Trust,
     pub(super) memory: Arc<SpanCache>,
+    /// What the next layer is called in `memory`.
+    number: AtomicU32,
     pub(super) disk: OnceLock<Arc<LayerCache>>,
+    pub(super) windows: OnceLock<Arc<LayerCache>>,
     pub(super) cache_limit: Option<u64>,
 }
 
@@ -52,7 +59,7 @@ impl Store {
     /// [`Error::Io`].
     pub fn open(root: &Path) -> Result<Self, Error> {
         use std::os::unix::fs::DirBuilderExt;
-        for dir in ["index", "trees", "cache"].map(|name| root.join(name)) {
+        for dir in ["index", "trees", "cache", "windows"].map(|name| root.join(name)) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(|source| Error::Io { path: dir.clone(), source })?;
         }
@@ -63,7 +70,9 @@ impl Store {
             known: Known::in_folder(&root.join("index")),
             trust: Trust::default(),
             memory: Arc::new(SpanCache::new(MEMORY_CACHE)),
+            number: AtomicU32::new(0),
             disk: OnceLock::new(),
+            windows: OnceLock::new(),
             cache_limit: None,
         })
     }
@@ -149,13 +158,12 @@ impl Store {
         ready: Ready,
     ) -> Result<Chain, Error> {
         let mut layers = Vec::with_capacity(image.layers.len());
-        let parts = image.layers.iter().zip(ready.layers);
-        for (number, (layer, (raw, index))) in (0..).zip(parts) {
-            layers.push(self.layer(provider, number, layer, raw, index)?);
+        for (layer, (raw, index)) in image.layers.iter().zip(ready.layers) {
+            layers.push(self.layer(provider, layer, raw, index)?);
         }
-        let cache = self.cache().ok().cloned();
+        let (cache, windows) = (self.cache().ok().cloned(), self.windows.get().cloned());
         let (tree, erofs, tag) = (Arc::new(ready.tree), ready.erofs, ready.tag);
-        Ok(Chain { chain_id, tag, tree, erofs, layers, cache })
+        Ok(Chain { chain_id, tag, tree, erofs, layers, cache, windows })
     }
 
     /// How each layer of `image` is read, or would be: what is not known here is looked for, and
@@ -264,7 +272,6 @@ impl Store {
     fn layer(
         &self,
         provider: &Arc<dyn Provider>,
-        number: u32,
         layer: &image::Layer,
         raw: Tree,
         index: StoredTable,
@@ -275,11 +282,15 @@ impl Store {
         let content = |source| Error::Content { digest: digest.clone(), source };
         let blob = Arc::new(CountingReader::new(provider.open(descriptor).map_err(content)?));
         let lazy = Lazy::of(&index.table);
-        let spans = BlobSpans::new(index.table, index.windows, blob.clone());
+        let (windows, apart) = match &index.apart {
+            None => (index.windows, None),
+            Some(apart) => self.windows_apart(provider, layer, apart, &index.table)?,
+        };
+        let spans = BlobSpans::new(index.table, windows, blob.clone());
         let (reader, cached): (Arc<dyn ReadAt>, _) = if lazy.is_lazy() && !provider.is_remote() {
-            (Arc::new(SpanReader::new(spans, number, self.memory.clone())), None)
+            (self.in_memory(Arc::new(spans)), None)
         } else {
-            self.cached(digest, number, Arc::new(spans))
+            self.cached(digest, Arc::new(spans))
         };
         let diff_id = layer.diff_id.clone();
         let raw = Arc::new(raw);
@@ -300,7 +311,34 @@ impl Store {
             Fallback::new(parts, reader.clone())
         });
         let reader = fallback.clone().map_or(reader, |fallback| fallback);
-        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached, fallback })
+        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached, windows: apart, fallback })
+    }
+
+    /// The windows of `layer` that are in a blob beside the image, each group fetched and checked when
+    /// it is needed.
+    fn windows_apart(
+        &self,
+        provider: &Arc<dyn Provider>,
+        layer: &image::Layer,
+        apart: &WindowsApart,
+        table: &SpanTable,
+    ) -> Result<(Arc<dyn ReadAt>, Option<Arc<CachedLayer>>), Error> {
+        let digest = &layer.descriptor.digest;
+        let descriptor = Descriptor::new(WINDOWS, apart.blob.clone(), table.windows_size);
+        let blob = provider.open(&descriptor);
+        let blob = blob.map_err(|source| Error::Content { digest: apart.blob.clone(), source })?;
+        let broken = || FormatError::Invalid("windows apart");
+        let pieces = apart.table(table).ok_or_else(broken);
+        let pieces = pieces
+            .map_err(|source| Error::Index { digest: digest.clone(), source: source.into() })?;
+        let spans = BlobSpans::new(pieces, Arc::new(Vec::new()), blob);
+        Ok(self.cached_windows(digest, Arc::new(spans)))
+    }
+
+    /// A layer through the cache in memory alone.
+    pub(super) fn in_memory(&self, spans: Arc<dyn SpanSource>) -> Arc<dyn ReadAt> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        Arc::new(SpanReader::new(spans, number, self.memory.clone()))
     }
 
     /// Begins to keep the layer of `digest` while it is being indexed; `None` where there is no

@@ -149,6 +149,10 @@ impl<R: ReadAt> SpanSource for BlobSpans<R> {
             && let Ok(len) = usize::try_from(len)
         {
             let offset = first.start;
+            // Where windows are far away, they come beside what they are for.
+            if let Some(windows) = self.table.windows_of(spans.clone()) {
+                self.windows.expect(windows.start, windows.end - windows.start);
+            }
             let mut bytes = vec![0; len];
             let read = self.blob.read_exact_at(&mut bytes, offset);
             read.map_err(|source| SpanError::Read { offset, source })?;

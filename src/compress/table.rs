@@ -191,6 +191,54 @@ impl SpanTable {
         self.spans.iter().map(run).max().unwrap_or(0)
     }
 
+    /// Where in the windows of the layer each packed group is, in order.
+    pub fn window_groups(&self) -> impl Iterator<Item = std::ops::Range<u64>> + '_ {
+        self.points.iter().filter_map(|point| match point.start {
+            Start::Deflate { window: Some(Window { offset, len, part: 0 }), .. } => {
+                Some(offset..offset + u64::from(len))
+            }
+            Start::Deflate { .. } | Start::Plain | Start::GzipMember | Start::ZstdFrame => None,
+        })
+    }
+
+    /// Where in the windows of the layer all that decoding `spans` refers to is; `None` if that is
+    /// nothing.
+    pub(super) fn windows_of(&self, spans: std::ops::Range<u32>) -> Option<std::ops::Range<u64>> {
+        let point = |span: u32| self.spans.get(span as usize).map(|span| span.point as usize);
+        let (first, last) = (point(spans.start)?, point(spans.end.checked_sub(1)?)?);
+        let points = self.points.get(first..last.checked_add(1)?)?;
+        let windows = points.iter().filter_map(|point| match point.start {
+            Start::Deflate { window, .. } => window,
+            Start::Plain | Start::GzipMember | Start::ZstdFrame => None,
+        });
+        let ranges = windows.map(|w| w.offset..w.offset + u64::from(w.len));
+        ranges.reduce(|all, next| all.start.min(next.start)..all.end.max(next.end))
+    }
+
+    /// The table of a blob that is not compressed, in pieces of these lengths and BLAKE3 digests.
+    pub fn of_pieces(pieces: impl IntoIterator<Item = (u32, [u8; 32])>) -> Self {
+        let (mut points, mut spans, mut size) = (Vec::new(), Vec::new(), 0);
+        for (point, (len, digest)) in (0..).zip(pieces) {
+            points.push(AccessPoint {
+                out_offset: size,
+                in_offset: size,
+                skip: 0,
+                start: Start::Plain,
+            });
+            spans.push(Span { out_offset: size, len, point, digest });
+            size += u64::from(len);
+        }
+        Self {
+            codec: Codec::Plain,
+            blob_size: size,
+            size,
+            points,
+            spans,
+            windows_size: 0,
+            span_digest: SpanDigest::Blake3,
+        }
+    }
+
     /// The span that holds the byte at `offset` of the uncompressed stream.
     pub fn find(&self, offset: u64) -> Option<u32> {
         if offset >= self.size {

@@ -1,7 +1,8 @@
 //! Sparse windows as bytes: packed in groups, each decoded alone.
 //!
 //! A window is what its runs of kept bytes hold, and zeros. The windows of [`GROUP_SIZE`] points in
-//! a row are packed together, because they are much alike and too short to be packed well alone.
+//! a row are packed together, because they are much alike and too short to be packed well alone;
+//! and no more, because a group is fetched whole where windows are kept far away.
 //!
 //! ```text
 //! group:  length of the packed heads, zstd frame of the heads, zstd frame of the bytes
@@ -22,7 +23,7 @@ use super::trace::word;
 use super::{DecodeError, Window};
 
 /// How many windows are packed together at most.
-pub(super) const GROUP_SIZE: usize = 16;
+pub(super) const GROUP_SIZE: usize = 4;
 
 /// Higher levels cost more than they gain on so few bytes.
 const LEVEL: i32 = 5;

@@ -82,7 +82,7 @@ pub fn build_index(
         media_type: expected.media_type.clone(),
         origin: Origin::Scan,
     };
-    Ok(LayerIndex { identity, toc, table: scan.table, windows: scan.windows })
+    Ok(LayerIndex { identity, toc, table: scan.table, windows: scan.windows, apart: None })
 }
 
 fn scan_layer(

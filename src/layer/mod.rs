@@ -19,7 +19,7 @@ pub use error::{BuildError, EntryError};
 pub use fault::{TocError, TocFault};
 pub use index::{
     Bundle, FormatError, Identity, IndexStore, LayerIndex, MAX_BUNDLE, Origin, StoreError,
-    StoredTable,
+    StoredTable, WindowsApart,
 };
 pub use names::{MAX_LINKS, MAX_NAMES, MAX_PATH_BYTES};
 pub use toc::{Extent, Inode, Name, Target, Toc};

@@ -23,7 +23,7 @@ const MAX_TEMPORARY_AGE: Duration = Duration::from_secs(24 * 3600);
 pub struct Collected {
     /// Merged trees.
     pub trees: usize,
-    /// Layer indexes.
+    /// Layer indexes, and windows of those that are without.
     pub indexes: usize,
     /// Layers with cached data.
     pub cached: usize,
@@ -44,7 +44,7 @@ impl Backend {
             let live = |digest: &Digest| keep(digest) || is_live(&live, digest);
             Ok(Collected {
                 trees: self.collect_in("trees", live)?,
-                indexes: self.collect_in("index", live)?,
+                indexes: self.collect_in("index", live)? + self.collect_in("windows", live)?,
                 cached: self.collect_in("cache", live)?,
             })
         })?;

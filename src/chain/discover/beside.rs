@@ -8,9 +8,9 @@ use crate::content::{Descriptor, Provider};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::image::{self, Image, Manifest};
 use crate::layer::lazy::soci;
-use crate::layer::{Bundle, LayerIndex, MAX_BUNDLE, Origin};
+use crate::layer::{Bundle, LayerIndex, MAX_BUNDLE, Origin, WindowsApart};
 
-use super::super::artifact::{ARTIFACT_TYPE, INDEXES, TRACES};
+use super::super::artifact::{ARTIFACT_TYPE, INDEXES, TRACES, WINDOWS};
 use super::{Found, Reason, Refused, Via, found, range};
 
 /// What an index of SOCI is called.
@@ -53,7 +53,12 @@ enum Content {
     /// The zTOC of each layer, by its blob.
     Soci(HashMap<Digest, Descriptor>),
     /// The indexes and the start-up traces of layers.
-    Ours { indexes: Bundle, traces: Bundle },
+    Ours {
+        indexes: Bundle,
+        traces: Bundle,
+        /// The blobs of windows.
+        windows: Vec<Descriptor>,
+    },
 }
 
 impl Beside {
@@ -187,7 +192,8 @@ impl Content {
         let indexes = indexes.map_err(|e| (OURS, e))?;
         // Traces only make a start faster.
         let traces = traces.ok().and_then(Result::ok).flatten().unwrap_or_default();
-        Ok(Content::Ours { indexes, traces })
+        let windows = manifest.layers.into_iter().filter(|d| d.media_type == WINDOWS).collect();
+        Ok(Content::Ours { indexes, traces, windows })
     }
 }
 
@@ -246,10 +252,10 @@ impl Document {
                 Some(ztoc) => self.soci(provider, layer, ztoc).map(Some).map_err(|e| (SOCI, e)),
                 None => Ok(None),
             },
-            Content::Ours { indexes, traces } => match indexes.part(blob) {
+            Content::Ours { indexes, traces, windows } => match indexes.part(blob) {
                 Some(part) => {
                     let trace = traces.part(blob).and_then(|bytes| StartTrace::decode(bytes).ok());
-                    self.ours(layer, part, trace).map(Some).map_err(|e| (OURS, e))
+                    self.ours(layer, part, windows, trace).map(Some).map_err(|e| (OURS, e))
                 }
                 None => Ok(None),
             },
@@ -272,10 +278,18 @@ impl Document {
         &self,
         layer: &image::Layer,
         part: &[u8],
+        windows: &[Descriptor],
         trace: Option<StartTrace>,
     ) -> Result<Found, Reason> {
         let mut index = LayerIndex::decode(part)?;
         check(&index, layer)?;
+        let are_there = |apart: &WindowsApart| {
+            let size = index.table.windows_size;
+            windows.iter().any(|found| found.digest == apart.blob && found.size == size)
+        };
+        if !index.apart.as_ref().is_none_or(are_there) {
+            return Err(Reason::Missing("windows of a layer"));
+        }
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(part);
         index.identity.origin = Origin::LayerIndex(hasher.finish());

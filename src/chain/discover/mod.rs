@@ -154,7 +154,8 @@ fn found(layer: &image::Layer, lazy: Lazy, origin: Origin, via: Via) -> Found {
         media_type: layer.descriptor.media_type.clone(),
         origin,
     };
-    let index = LayerIndex { identity, toc: lazy.toc, table: lazy.table, windows: lazy.windows };
+    let Lazy { toc, table, windows, .. } = lazy;
+    let index = LayerIndex { identity, toc, table, windows, apart: None };
     Found { index, via, trace }
 }
 

@@ -11,6 +11,8 @@ use super::demand::Advice;
 use super::layer::CachedLayer;
 use super::plan;
 
+/// The most compressed bytes of what is expected that are fetched at once.
+const EXPECT_MAX: u64 = 128 << 10;
 /// How often a read looks again because what it waited for was evicted, or not kept.
 const MAX_TRIES: u32 = 16;
 
@@ -104,6 +106,10 @@ impl ReadAt for Unnoticed {
         let len = self.0.clip(offset, buf.len());
         self.0.read_waiting(&mut buf[..len], offset)
     }
+
+    fn expect(&self, offset: u64, len: u64) {
+        self.0.expect(offset, len);
+    }
 }
 
 fn to_io(e: SpanError) -> io::Error {
@@ -164,9 +170,10 @@ impl ReadAt for CachedLayer {
         let last = end.checked_sub(1).filter(|&last| last >= offset);
         let (Some(first), Some(last)) = (self.table().find(offset), last) else { return };
         let Some(last) = self.table().find(last) else { return };
-        // One by one: those that are here stay as they are.
-        for span in (first..=last).filter(|span| !self.is_here(*span)) {
-            cache.ahead().fetch(&me, span..span + 1);
+        // Those that are here stay as they are.
+        let missing = (first..=last).filter(|span| !self.is_here(*span));
+        for run in plan::runs(self.table(), missing, 0, EXPECT_MAX) {
+            cache.ahead().fetch(&me, run);
         }
     }
 }

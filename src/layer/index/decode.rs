@@ -2,11 +2,11 @@ use crate::compress::SpanTable;
 use crate::digest::{Algorithm, DiffId, Digest};
 
 use super::layout::{
-    HEADER_LEN, MAGIC, MAX_IDENTITY, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS, VERSION,
+    HEADER_LEN, MAGIC, MAX_APART, MAX_IDENTITY, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS, VERSION,
 };
 use super::toc::decode_toc;
 use super::wire::Input;
-use super::{FormatError, Identity, LayerIndex, Origin};
+use super::{FormatError, Identity, LayerIndex, Origin, WindowsApart};
 
 /// Where a section is, and its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(super) struct Header {
     pub(super) identity: Section,
     pub(super) spans: Section,
     pub(super) windows: Section,
+    pub(super) apart: Section,
     pub(super) toc: Section,
 }
 
@@ -60,6 +61,7 @@ impl Header {
             ("identity", MAX_IDENTITY),
             ("span table", MAX_SPANS),
             ("windows", MAX_WINDOWS),
+            ("windows apart", MAX_APART),
             ("TOC", MAX_TOC),
         ];
         let mut offset = HEADER_LEN as u64;
@@ -70,12 +72,13 @@ impl Header {
             offset = offset.checked_add(len).ok_or(FormatError::Range("section"))?;
             if len > bound { Err(FormatError::TooLarge(len)) } else { Ok(section) }
         };
-        let [identity, spans, windows, toc] = bounds.map(&mut section);
+        let [identity, spans, windows, apart, toc] = bounds.map(&mut section);
         let checksum = u32::from_le_bytes(array(&mut input)?);
         if crc32c::crc32c(&bytes[..HEADER_LEN - 4]) != checksum {
             return Err(FormatError::Checksum("header"));
         }
-        let header = Self { identity: identity?, spans: spans?, windows: windows?, toc: toc? };
+        let (identity, spans, windows) = (identity?, spans?, windows?);
+        let header = Self { identity, spans, windows, apart: apart?, toc: toc? };
         match offset.cmp(&file_len) {
             std::cmp::Ordering::Less => Err(FormatError::Trailing),
             std::cmp::Ordering::Equal => Ok(header),
@@ -92,21 +95,40 @@ pub(super) fn decode(file: &[u8]) -> Result<LayerIndex, FormatError> {
         let len = usize::try_from(section.len).map_err(|_| FormatError::Truncated)?;
         section.check(Input(file.get(start..).ok_or(FormatError::Truncated)?).take(len)?)
     };
+    let (spans, apart) = (bytes(&header.spans)?, bytes(&header.apart)?);
+    let (table, apart) = decode_table(&header, spans, apart)?;
     Ok(LayerIndex {
         identity: decode_identity(bytes(&header.identity)?)?,
-        table: decode_table(&header, bytes(&header.spans)?)?,
+        table,
         windows: bytes(&header.windows)?.to_vec(),
+        apart,
         toc: decode_toc(bytes(&header.toc)?)?,
     })
 }
 
-/// The section "spans", which refers to all of the section "windows".
-pub(super) fn decode_table(header: &Header, spans: &[u8]) -> Result<SpanTable, FormatError> {
+/// The section "spans", which refers to all of the section "windows", or of what the section "apart"
+/// says.
+pub(super) fn decode_table(
+    header: &Header,
+    spans: &[u8],
+    apart: &[u8],
+) -> Result<(SpanTable, Option<WindowsApart>), FormatError> {
     let table = SpanTable::decode(spans)?;
-    match table.windows_size == header.windows.len {
-        true => Ok(table),
-        false => Err(FormatError::Invalid("size of the windows")),
+    if apart.is_empty() {
+        return match table.windows_size == header.windows.len {
+            true => Ok((table, None)),
+            false => Err(FormatError::Invalid("size of the windows")),
+        };
     }
+    let mut input = Input(apart);
+    let blob = digest(&mut input)?;
+    let (groups, rest) = input.0.as_chunks();
+    let is_whole = rest.is_empty() && groups.len() == table.window_groups().count();
+    if header.windows.len != 0 || table.windows_size == 0 || !is_whole {
+        return Err(FormatError::Invalid("windows apart"));
+    }
+    let apart = WindowsApart { blob, groups: groups.into() };
+    Ok((table, Some(apart)))
 }
 
 /// The section "identity".

@@ -5,11 +5,11 @@ use crate::digest::{Algorithm, Digest};
 use crate::layer::{Extent, Inode, LayerIndex, Name, Target, Toc};
 
 use super::layout::{
-    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_COLUMNS, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS,
+    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_APART, MAX_COLUMNS, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS,
     VERSION, ZSTD_LEVEL, foreseen_place,
 };
 use super::wire::{put, put_bytes, put_difference, zigzag};
-use super::{FormatError, Identity};
+use super::{FormatError, Identity, WindowsApart};
 
 /// `index` as the bytes of a file.
 pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, FormatError> {
@@ -20,8 +20,12 @@ pub(super) fn encode(index: &LayerIndex) -> Result<Vec<u8>, FormatError> {
     if index.windows.len() as u64 > MAX_WINDOWS {
         return Err(FormatError::TooLarge(index.windows.len() as u64));
     }
+    let apart = index.apart.as_ref().map(apart).unwrap_or_default();
+    if apart.len() as u64 > MAX_APART {
+        return Err(FormatError::TooLarge(apart.len() as u64));
+    }
     let (identity, toc) = (identity(&index.identity), toc(&index.toc)?);
-    let sections = [&identity, &spans, &index.windows, &toc];
+    let sections = [&identity, &spans, &index.windows, &apart, &toc];
     let mut file = Vec::with_capacity(HEADER_LEN + sections.iter().map(|s| s.len()).sum::<usize>());
     file.extend_from_slice(MAGIC);
     file.extend_from_slice(&VERSION.to_le_bytes());
@@ -46,6 +50,13 @@ fn identity(identity: &Identity) -> Vec<u8> {
     put_digest(&mut out, &identity.digest);
     put_digest(&mut out, identity.diff_id.digest());
     put_bytes(&mut out, identity.media_type.as_bytes());
+    out
+}
+
+fn apart(apart: &WindowsApart) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80 + 32 * apart.groups.len());
+    put_digest(&mut out, &apart.blob);
+    out.extend(apart.groups.as_flattened());
     out
 }
 

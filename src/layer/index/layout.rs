@@ -3,9 +3,10 @@
 //! ```text
 //! 0   magic "STRATIDX"
 //! 8   version, u32
-//! 12  four times: CRC-32C of the section, u32; its length, u64
-//! 60  CRC-32C of all before, u32
-//! 64  the sections "identity", "spans", "windows" and "toc", one right after the other; nothing more
+//! 12  five times: CRC-32C of the section, u32; its length, u64
+//! 72  CRC-32C of all before, u32
+//! 76  the sections "identity", "spans", "windows", "apart" and "toc", one right after the other;
+//!     nothing more
 //! ```
 //!
 //! - **identity**: origin, a byte, and unless it is 0 a digest; blob digest and diffID; media type, as
@@ -14,6 +15,8 @@
 //! - **spans**: a span table as [`crate::compress::SpanTable::encode`] writes it.
 //! - **windows**: the packed windows that the span table refers to, read from the file when one is
 //!   needed.
+//! - **apart**: nothing, or where the windows are if the section "windows" is empty: the digest of a
+//!   blob that holds nothing else; the BLAKE3 of each packed group in it.
 //! - **toc**: the length of what follows once decompressed, u64; a zstd frame of that: the numbers
 //!   of inodes, names, whiteouts and opaques, as varints; the length of each [`Column`], likewise;
 //!   the columns, one right after the other.
@@ -24,17 +27,19 @@
 /// The first bytes of a file.
 pub(super) const MAGIC: &[u8; 8] = b"STRATIDX";
 /// The version of this layout. Files of another one are made again.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// The length of the header in bytes.
-pub(super) const HEADER_LEN: usize = 64;
+pub(super) const HEADER_LEN: usize = 76;
 /// How many sections there are.
-pub(super) const SECTIONS: usize = 4;
+pub(super) const SECTIONS: usize = 5;
 /// The longest section "identity", in bytes.
 pub(super) const MAX_IDENTITY: u64 = 4096;
 /// The longest section "spans", in bytes.
 pub(super) const MAX_SPANS: u64 = 1 << 30;
 /// The longest section "windows", in bytes.
 pub(super) const MAX_WINDOWS: u64 = 1 << 32;
+/// The longest section "apart", in bytes.
+pub(super) const MAX_APART: u64 = 1 << 28;
 /// The longest section "toc", in bytes.
 pub(super) const MAX_TOC: u64 = 1 << 28;
 /// The most bytes of columns, once decompressed.

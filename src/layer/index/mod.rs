@@ -20,6 +20,6 @@ mod tests;
 
 pub use bundle::{Bundle, MAX_BUNDLE};
 pub use error::FormatError;
-pub use layer_index::{Identity, LayerIndex};
+pub use layer_index::{Identity, LayerIndex, WindowsApart};
 pub use origin::Origin;
 pub use store::{IndexStore, StoreError, StoredTable};

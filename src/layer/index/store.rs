@@ -10,7 +10,7 @@ use crate::io::{AtomicFile, FileReader, ReadAt};
 
 use super::decode::{Header, Section, decode_identity, decode_table};
 use super::layout::HEADER_LEN;
-use super::{FormatError, Identity, LayerIndex, Origin};
+use super::{FormatError, Identity, LayerIndex, Origin, WindowsApart};
 
 /// What file names end in.
 const SUFFIX: &str = ".toc";
@@ -23,8 +23,11 @@ pub struct StoredTable {
     pub identity: Identity,
     /// How to decode any part of it.
     pub table: SpanTable,
-    /// The packed windows that the table refers to, in the file of the index.
+    /// The packed windows that the table refers to, in the file of the index; nothing where they
+    /// are `apart`.
     pub windows: Arc<dyn ReadAt>,
+    /// Where the windows are, if not in the file.
+    pub apart: Option<WindowsApart>,
 }
 
 /// Why the store could not do what it was asked.
@@ -123,11 +126,12 @@ impl IndexStore {
             let header = Header::decode(&start[..n], file.size())?;
             let identity = decode_identity(&section(&file, &header.identity)?)?;
             same_layer(&identity, digest, origin)?;
-            let table = decode_table(&header, &section(&file, &header.spans)?)?;
+            let spans = section(&file, &header.spans)?;
+            let (table, apart) = decode_table(&header, &spans, &section(&file, &header.apart)?)?;
             check(&file, &header.windows)?;
             let (offset, len) = (header.windows.offset, header.windows.len);
             let windows = Arc::new(crate::io::Section::new(file, offset, len)?);
-            Ok(StoredTable { identity, table, windows })
+            Ok(StoredTable { identity, table, windows, apart })
         })
     }
 

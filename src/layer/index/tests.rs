@@ -112,7 +112,7 @@ fn index(toc: Toc) -> LayerIndex {
         media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
         origin: Origin::Scan,
     };
-    LayerIndex { identity, toc, table: table(), windows: b"wind".to_vec() }
+    LayerIndex { identity, toc, table: table(), windows: b"wind".to_vec(), apart: None }
 }
 
 fn small() -> LayerIndex {

@@ -19,7 +19,7 @@ pub(crate) fn layer(toc: Toc, table: SpanTable, windows: Vec<u8>) {
         media_type: String::new(),
         origin: Origin::Scan,
     };
-    let index = LayerIndex { identity, toc, table, windows };
+    let index = LayerIndex { identity, toc, table, windows, apart: None };
     let file = index.encode().expect("a layer of this size can be written");
     assert_eq!(LayerIndex::decode(&file).as_ref(), Ok(&index));
 }
