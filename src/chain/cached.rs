@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use crate::compress::{SpanError, SpanSource, SpanTable, StartTrace};
-use crate::content::cache::{CachedLayer, LayerCache, TraceStore};
+use crate::content::cache::{LayerCache, TraceStore};
 use crate::digest::Digest;
 use crate::image::Image;
-use crate::io::ReadAt;
 use crate::layer::LayerIndex;
 
+use super::store::Reader;
 use super::{Error, Store};
 
 /// One of so many bytes of the limit of the cache is for windows: with spans of the usual size, they
@@ -40,11 +40,7 @@ impl Store {
 
     /// A layer through the cache on disk or, where that cannot be used, the one in memory: a full
     /// disk is no reason not to start.
-    pub(super) fn cached(
-        &self,
-        digest: &Digest,
-        spans: Arc<dyn SpanSource>,
-    ) -> (Arc<dyn ReadAt>, Option<Arc<CachedLayer>>) {
+    pub(super) fn cached(&self, digest: &Digest, spans: Arc<dyn SpanSource>) -> Reader {
         let cached = self.cache().and_then(|cache| {
             let path = self.root.join("cache");
             cache.layer(digest, spans.clone()).map_err(|source| Error::Io { path, source })
@@ -72,11 +68,7 @@ impl Store {
 
     /// The windows of the layer `digest`, likewise. What is read of them is no sign of what is read
     /// next.
-    pub(super) fn cached_windows(
-        &self,
-        digest: &Digest,
-        groups: Arc<dyn SpanSource>,
-    ) -> (Arc<dyn ReadAt>, Option<Arc<CachedLayer>>) {
+    pub(super) fn cached_windows(&self, digest: &Digest, groups: Arc<dyn SpanSource>) -> Reader {
         let cached = self.windows().and_then(|windows| {
             let path = self.root.join("windows");
             windows.layer(digest, groups.clone()).map_err(|source| Error::Io { path, source })

@@ -37,6 +37,9 @@ struct Ready {
     tag: Option<String>,
 }
 
+/// Decoded bytes, and where they are kept on disk, if they are.
+pub(super) type Reader = (Arc<dyn ReadAt>, Option<Arc<CachedLayer>>);
+
 /// The indexes, trees and caches of one state root.
 pub struct Store {
     pub(super) root: PathBuf,
@@ -163,7 +166,8 @@ impl Store {
         }
         let (cache, windows) = (self.cache().ok().cloned(), self.windows.get().cloned());
         let (tree, erofs, tag) = (Arc::new(ready.tree), ready.erofs, ready.tag);
-        Ok(Chain { chain_id, tag, tree, erofs, layers, cache, windows })
+        let programs = OnceLock::new();
+        Ok(Chain { chain_id, tag, tree, erofs, layers, cache, windows, programs })
     }
 
     /// How each layer of `image` is read, or would be: what is not known here is looked for, and
@@ -287,7 +291,7 @@ impl Store {
             Some(apart) => self.windows_apart(provider, layer, apart, &index.table)?,
         };
         let spans = BlobSpans::new(index.table, windows, blob.clone());
-        let (reader, cached): (Arc<dyn ReadAt>, _) = if lazy.is_lazy() && !provider.is_remote() {
+        let (reader, cached): Reader = if lazy.is_lazy() && !provider.is_remote() {
             (self.in_memory(Arc::new(spans)), None)
         } else {
             self.cached(digest, Arc::new(spans))
@@ -311,7 +315,18 @@ impl Store {
             Fallback::new(parts, reader.clone())
         });
         let reader = fallback.clone().map_or(reader, |fallback| fallback);
-        Ok(Layer { diff_id, descriptor, raw, reader, blob, lazy, origin, cached, windows: apart, fallback })
+        Ok(Layer {
+            diff_id,
+            descriptor,
+            raw,
+            reader,
+            blob,
+            lazy,
+            origin,
+            cached,
+            windows: apart,
+            fallback,
+        })
     }
 
     /// The windows of `layer` that are in a blob beside the image, each group fetched and checked when
@@ -322,7 +337,7 @@ impl Store {
         layer: &image::Layer,
         apart: &WindowsApart,
         table: &SpanTable,
-    ) -> Result<(Arc<dyn ReadAt>, Option<Arc<CachedLayer>>), Error> {
+    ) -> Result<Reader, Error> {
         let digest = &layer.descriptor.digest;
         let descriptor = Descriptor::new(WINDOWS, apart.blob.clone(), table.windows_size);
         let blob = provider.open(&descriptor);

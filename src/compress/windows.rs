@@ -294,7 +294,7 @@ mod tests {
             (0..GROUP_SIZE).for_each(|_| group.add(&window));
             let mut packed = Vec::new();
             group.pack(&mut packed).unwrap();
-            assert!(unpack(&packed, 7).unwrap() == window);
+            assert!(unpack(&packed, 3).unwrap() == window);
         }
     }
 }

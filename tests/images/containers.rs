@@ -3,8 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use stratafs::layer::LayerIndex;
 
 use super::corpus;
 use super::program::Stratafs;
@@ -13,9 +16,25 @@ use super::program::Stratafs;
 fn a_container_imports_python_modules_from_the_mount() {
     let code = "import numpy, scipy.linalg, pandas, pyarrow, sklearn.cluster, matplotlib; \
                 print(numpy.arange(5).sum(), scipy.linalg.det([[1.0, 2.0], [3.0, 4.0]]))";
-    let printed =
-        Stratafs::new().run(&["run", &corpus::image("python", "latest"), "python3", "-c", code]);
+    let stratafs = Stratafs::new();
+    let printed = stratafs.run(&["run", &corpus::image("python", "latest"), "python3", "-c", code]);
     assert!(printed.starts_with("10 -2."), "{printed}");
+    assert_small(&stratafs.root().join("index"));
+}
+
+/// Spans and windows of the indexes in the folder `dir` take at most 6.5 MiB a GiB of layer.
+fn assert_small(dir: &Path) {
+    let (mut index, mut layers) = (0, 0);
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toc") {
+            let decoded = LayerIndex::decode(&fs::read(path).unwrap()).unwrap();
+            index += (decoded.table.encode().len() + decoded.windows.len()) as u64;
+            layers += decoded.table.size;
+        }
+    }
+    assert!(layers > 400 << 20, "{layers}");
+    assert!(index * 1024 * 10 <= layers * 65, "{index} bytes for {layers}");
 }
 
 #[test]

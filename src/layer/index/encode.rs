@@ -5,8 +5,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::layer::{Extent, Inode, LayerIndex, Name, Target, Toc};
 
 use super::layout::{
-    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_APART, MAX_COLUMNS, MAX_SPANS, MAX_TOC, MAX_WINDOWS, SECTIONS,
-    VERSION, ZSTD_LEVEL, foreseen_place,
+    COLUMNS, Column, HEADER_LEN, MAGIC, MAX_APART, MAX_COLUMNS, MAX_SPANS, MAX_TOC, MAX_WINDOWS,
+    SECTIONS, VERSION, ZSTD_LEVEL, foreseen_place,
 };
 use super::wire::{put, put_bytes, put_difference, zigzag};
 use super::{FormatError, Identity, WindowsApart};

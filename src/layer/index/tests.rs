@@ -225,6 +225,41 @@ fn the_longest_run_is_between_two_points() {
 }
 
 #[test]
+fn windows_apart_are_vouched_for_group_by_group() {
+    let whole = small();
+    let (index, windows) = whole.clone().split().unwrap();
+    assert_eq!((windows.as_slice(), index.windows.len()), (&b"wind"[..], 0));
+    let apart = index.apart.clone().unwrap();
+    assert_eq!(apart.blob, Digest::sha256(b"wind"));
+    let groups = apart.table(&index.table).unwrap();
+    assert_eq!((groups.size, groups.spans.len()), (4, 1));
+    assert_eq!(groups.vouches_for(&groups.spans[0], b"wind"), Some(true));
+    assert_eq!(groups.vouches_for(&groups.spans[0], b"wInd"), Some(false));
+    let bytes = index.encode().unwrap();
+    assert_eq!(LayerIndex::decode(&bytes).as_ref(), Ok(&index));
+    assert_eq!(index.clone().split().unwrap(), (index.clone(), Vec::new()));
+    let changed = |change: &dyn Fn(&mut LayerIndex)| {
+        let mut index = index.clone();
+        change(&mut index);
+        LayerIndex::decode(&index.encode().unwrap()).unwrap_err()
+    };
+    let more: std::sync::Arc<[_]> = [[0; 32]; 2].into();
+    let expected = FormatError::Invalid("windows apart");
+    assert_eq!(changed(&|index| index.windows = b"wind".to_vec()), expected);
+    assert_eq!(changed(&|index| index.apart.as_mut().unwrap().groups = more.clone()), expected);
+    let nowhere = changed(&|index| index.apart = None);
+    assert_eq!(nowhere, FormatError::Invalid("size of the windows"));
+    let mut cut = whole;
+    cut.windows.pop();
+    assert_eq!(cut.split().unwrap_err(), FormatError::Invalid("windows"));
+    let dir = tempfile::tempdir().unwrap();
+    let store = IndexStore::open(dir.path()).unwrap();
+    store.save(&index).unwrap();
+    let stored = store.load_table(&index.identity.digest, &Origin::Scan).unwrap().unwrap();
+    assert_eq!((stored.windows.size(), stored.apart), (0, index.apart));
+}
+
+#[test]
 fn a_store_gives_back_what_it_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let store = IndexStore::open(&dir.path().join("index")).unwrap();
