@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -6,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::content::Provider;
 use crate::content::cache::Ingest;
+use crate::digest::{DiffId, Digest};
 use crate::image::{self, Image};
 use crate::layer::{self, BuildOptions, Expected, LayerIndex, Toc};
 use crate::tree::{self, Tree, follow, merge, raw};
@@ -32,6 +34,8 @@ impl Progress for Quiet {
 
 /// How many layers are asked at once what formats they have: all of it is waiting for answers.
 const DISCOVERIES: usize = 8;
+/// How many trees are written at once.
+const TREES: usize = 8;
 
 /// Makes every layer of `image` readable that is not: by a format that it comes with, or else by a
 /// pass over all of it. Several at once.
@@ -172,29 +176,51 @@ pub(super) fn pass(
     Ok(index)
 }
 
+/// A layer whose own tree is there.
+struct Made {
+    toc: Toc,
+    name: tree::Layer,
+    tag: Option<String>,
+}
+
+/// Writes the tree of `layer` alone, where it is missing.
+fn layer_tree(store: &Store, image: &Image, layer: &image::Layer) -> Result<Made, Error> {
+    let digest = &layer.descriptor.digest;
+    let gone = || Error::Gone { chain_id: layer.chain_id.clone() };
+    let (origin, _) = store.reading(image, layer)?.ok_or_else(gone)?;
+    let index = store.checked_index(layer, &origin)?.ok_or_else(gone)?;
+    let name = tree::Layer { diff_id: layer.diff_id.clone(), blob: digest.clone() };
+    let tag = origin.tag(digest);
+    let path = store.layer_path(&layer.diff_id, tag.as_deref());
+    if open_tree(&path)?.is_none() {
+        let write = |toc| Tree::write(&raw(toc)?, std::slice::from_ref(&name), &path);
+        write(&index.toc).map_err(|source| Error::OpenTree { path: path.clone(), source })?;
+    }
+    Ok(Made { toc: index.toc, name, tag })
+}
+
 /// Writes the merged tree of `image` and the trees of its layers, where they are missing.
 pub(super) fn trees(store: &Store, image: &Image) -> Result<(), Error> {
-    let mut tocs: Vec<Toc> = Vec::with_capacity(image.layers.len());
-    let (mut names, mut tags) = (Vec::with_capacity(image.layers.len()), Vec::new());
+    let made: Mutex<HashMap<(&Digest, &DiffId), Made>> = Mutex::default();
+    // Several at once: most of it is waiting for the disk.
+    in_parallel(&image.layers.iter().collect::<Vec<_>>(), TREES, |layer| {
+        let tree = layer_tree(store, image, layer)?;
+        made.lock().insert((&layer.descriptor.digest, &layer.diff_id), tree);
+        Ok(())
+    })?;
+    let made = made.into_inner();
+    let (mut tocs, mut names, mut tags) = (Vec::new(), Vec::new(), Vec::new());
     for layer in &image.layers {
-        let digest = &layer.descriptor.digest;
         let gone = || Error::Gone { chain_id: layer.chain_id.clone() };
-        let (origin, _) = store.reading(image, layer)?.ok_or_else(gone)?;
-        let index = store.checked_index(layer, &origin)?.ok_or_else(gone)?;
-        let name = tree::Layer { diff_id: layer.diff_id.clone(), blob: digest.clone() };
-        let tag = origin.tag(digest);
-        let path = store.layer_path(&layer.diff_id, tag.as_deref());
-        if open_tree(&path)?.is_none() {
-            let write = |toc| Tree::write(&raw(toc)?, std::slice::from_ref(&name), &path);
-            write(&index.toc).map_err(|source| Error::OpenTree { path: path.clone(), source })?;
-        }
-        tocs.push(index.toc);
-        names.push(name);
-        tags.push(tag);
+        let key = (&layer.descriptor.digest, &layer.diff_id);
+        let made = made.get(&key).ok_or_else(gone)?;
+        tocs.push(&made.toc);
+        names.push(made.name.clone());
+        tags.push(made.tag.clone());
     }
     let chain_id = image.chain_id().ok_or(Error::NoLayers)?;
     let failed = |source| Error::Tree { chain_id: chain_id.clone(), source };
-    let tocs = follow(&tocs.iter().collect::<Vec<_>>()).map_err(failed)?;
+    let tocs = follow(&tocs).map_err(failed)?;
     let merged = merge(&tocs.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(failed)?;
     let path = store.chain_path(chain_id, chain_tag(&tags).as_deref());
     Tree::write(&merged, &names, &path).map_err(failed)
