@@ -150,7 +150,11 @@ pub fn with_readers(
 ) -> MountedTree {
     let (tocs, data): (Vec<Toc>, Vec<Vec<u8>>) = layers.into_iter().map(Layer::build).unzip();
     let tocs: Vec<&Toc> = tocs.iter().collect();
-    MountedTree { tree: merged(&tocs), layers: data.into_iter().map(reader).collect() }
+    MountedTree {
+        tree: merged(&tocs),
+        layers: data.into_iter().map(reader).collect(),
+        starts: None,
+    }
 }
 
 /// Bytes that can be read without waiting.

@@ -80,7 +80,7 @@ macro_rules! replays {
 
 replays! {
     tar toc tree erofs layer_index span_table start_trace
-    estargz zstd_chunked soci bundle
+    estargz zstd_chunked soci bundle elf
     registry_header hosts auth_file
     filter image_documents
     checkpoint_message checkpoint_json checkpoint_archive

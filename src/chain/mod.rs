@@ -30,6 +30,7 @@ mod discover;
 mod error;
 mod fallback;
 mod lazy;
+pub mod programs;
 mod push;
 mod start;
 mod store;
@@ -49,7 +50,7 @@ pub use unpack::{UnpackError, UnpackOptions, unpack};
 pub use whole::WholeChain;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::content::Descriptor;
 use crate::content::cache::{CachedLayer, LayerCache};
@@ -76,6 +77,8 @@ pub struct Chain {
     cache: Option<Arc<LayerCache>>,
     /// Where their windows are kept, likewise.
     windows: Option<Arc<LayerCache>>,
+    /// Who looks into what is started, if anything is.
+    programs: OnceLock<programs::Programs>,
 }
 
 /// One layer of a [`Chain`].
@@ -108,6 +111,7 @@ impl Chain {
         MountedTree {
             tree: self.tree.clone(),
             layers: self.layers.iter().map(|layer| layer.reader.clone()).collect(),
+            starts: self.programs.get().map(programs::Programs::file_starts),
         }
     }
 
@@ -134,6 +138,6 @@ impl Layer {
 
     /// The layer alone, for a filesystem to show.
     pub fn mounted_tree(&self) -> MountedTree {
-        MountedTree { tree: self.raw.clone(), layers: vec![self.reader.clone()] }
+        MountedTree { tree: self.raw.clone(), layers: vec![self.reader.clone()], starts: None }
     }
 }

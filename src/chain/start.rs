@@ -38,12 +38,21 @@ impl Chain {
         found
     }
 
+    /// Whether content is still to be fetched.
+    pub fn is_far(&self) -> bool {
+        let mut cached = self.layers.iter().filter_map(|layer| layer.cached.as_ref());
+        cached.any(|layer| !layer.is_complete())
+    }
+
     /// Says that something starts that reads the chain: it is recorded what that reads, and fetched
     /// what `prefetch` says. Nothing is waited for.
     pub fn start(&self, prefetch: Prefetch) {
         let Some(cache) = &self.cache else { return };
         let layers = self.cached();
         cache.start(&layers, prefetch != Prefetch::None);
+        if prefetch != Prefetch::None {
+            self.watch_programs();
+        }
         if prefetch == Prefetch::All {
             cache.complete(layers.iter().map(|(_, layer)| layer));
             // Once they are here, whether the index stays beside the image is no matter.

@@ -56,7 +56,7 @@ impl Chain {
         Some(WholeChain {
             chain_id: self.chain_id.clone(),
             tag: self.tag.clone(),
-            tree: MountedTree { tree: self.tree.clone(), layers: readers },
+            tree: MountedTree { tree: self.tree.clone(), layers: readers, starts: None },
             layers,
             cache: self.cache.clone()?,
         })

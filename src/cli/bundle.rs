@@ -73,6 +73,14 @@ pub(super) fn process(
     Ok(Process { terminal: args.tty, net_host: args.net_host, hostname, ..process })
 }
 
+/// Has fetched what the command is started with.
+pub(super) fn expect_programs(config: &Config, chain: &Chain, args: &ProcessArgs) {
+    let image = &config.config;
+    let command = if args.command.is_empty() { &image.cmd } else { &args.command };
+    let command = [image.entrypoint.as_slice(), command].concat();
+    chain.expect_programs(&command, &[image.env.as_slice(), &args.env].concat());
+}
+
 /// Writes `config.json` and makes the folder `rootfs` in `dir`.
 pub(super) fn write(dir: &Path, process: &Process) -> Result<(), Failure> {
     let spec = runtime_spec(process)?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::bundle::Process;
 use crate::rootfs::{self, Rootfs};
 
 use super::args::RunArgs;
@@ -27,21 +28,31 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
     let found = wire.image(&args.image)?;
     let chain = wire.chain_of(&found)?;
     chain.start(wire.config().prefetch.into());
-    let mut process = bundle::process(&found.image.config, &chain, &args.process)?;
-    process.read_only = args.read_only;
+    bundle::expect_programs(&found.image.config, &chain, &args.process);
     let bundle = Bundle::create(&wire.config().root)?;
-    bundle::write(&bundle.dir, &process)?;
-    let rootfs = Rootfs::mount(
-        &chain,
-        &rootfs::Options {
-            image: args.image.clone(),
-            target: bundle.dir.join("rootfs"),
-            upper: (!args.read_only).then(|| bundle.dir.join("upper")),
-            run_root: wire.config().run_root.clone(),
-            mode: wire.config().mode.into(),
-            view: rootfs::View::Root,
-        },
-    )?;
+    let options = rootfs::Options {
+        image: args.image.clone(),
+        target: bundle.dir.join("rootfs"),
+        upper: (!args.read_only).then(|| bundle.dir.join("upper")),
+        run_root: wire.config().run_root.clone(),
+        mode: wire.config().mode.into(),
+        view: rootfs::View::Root,
+    };
+    fs::create_dir_all(&options.target)?;
+    // The image's users may have to be fetched: meanwhile it is mounted.
+    let (process, rootfs) = std::thread::scope(|scope| {
+        let process = scope.spawn(|| bundle::process(&found.image.config, &chain, &args.process));
+        let rootfs = Rootfs::mount(&chain, &options);
+        (process.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rootfs)
+    });
+    let rootfs = rootfs?;
+    let written = process.and_then(|process| {
+        bundle::write(&bundle.dir, &Process { read_only: args.read_only, ..process })
+    });
+    if let Err(failure) = written {
+        rootfs.unmount()?;
+        return Err(failure);
+    }
     let child = runtime.run(&bundle.dir, &bundle.id).spawn()?;
     let status = runtime.wait(child, &bundle.id, &termination)?;
     rootfs.unmount()?;

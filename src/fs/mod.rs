@@ -44,4 +44,4 @@ pub use error::Error;
 pub use filesystem::Filesystem;
 pub use node::NodeId;
 pub use read::{Cached, Source};
-pub use slots::{MountedTree, SlotName};
+pub use slots::{FileStarts, MountedTree, SlotName};

@@ -146,6 +146,11 @@ impl MountedTree {
         buf: &mut [u8],
         each: &mut dyn FnMut(Part<'_>) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
+        if offset == 0
+            && let Some(starts) = &self.starts
+        {
+            starts(node.ino());
+        }
         let mut rest = buf;
         let mut at = offset;
         let extents = self.tree.extents(node.ino(), offset);

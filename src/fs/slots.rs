@@ -19,7 +19,12 @@ pub struct MountedTree {
     pub tree: Arc<Tree>,
     /// The uncompressed bytes of its layers, bottom first, as many as the tree says.
     pub layers: Vec<Arc<dyn ReadAt>>,
+    /// Who is told the inode of each file whose first bytes are read, if anybody; never waits.
+    pub starts: Option<FileStarts>,
 }
+
+/// Takes the inode of a file of a tree whose first bytes are read.
+pub type FileStarts = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// What a tree in the virtual root is called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

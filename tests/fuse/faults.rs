@@ -32,6 +32,7 @@ fn two_layers(reader: impl Fn(Vec<u8>) -> Arc<dyn ReadAt>) -> MountedTree {
     MountedTree {
         tree: fixture::merged(&[&lower, &upper]),
         layers: vec![Arc::new(InMemory(lower_data)), reader(upper_data)],
+        starts: None,
     }
 }
 
@@ -125,6 +126,7 @@ fn a_source_that_hangs_stops_nobody_else() {
             Arc::new(Slow { data: b, delay: Duration::from_millis(1) }),
             Arc::new(InMemory(c)),
         ],
+        starts: None,
     };
     let mount = Mount::with(Filesystem::of_tree(tree), &impatient(Duration::from_secs(50)));
     let root = &mount.path("");
@@ -196,7 +198,8 @@ fn a_damaged_tree_is_eio_and_what_is_whole_of_it_works() {
     // The inodes start after the header and one layer, 64 bytes each, 1024 to a checksum.
     bytes[4096 + 192 + 64 * 4500] ^= 1;
     let tree = Arc::new(Tree::from_bytes(bytes).unwrap());
-    let mount = Mount::of_tree(MountedTree { tree, layers: vec![Arc::new(InMemory(data))] });
+    let mount =
+        Mount::of_tree(MountedTree { tree, layers: vec![Arc::new(InMemory(data))], starts: None });
     assert_eq!(std::fs::read(mount.path("a/0000")).unwrap(), b"x");
     let errno = mount.path("b/1500").metadata().unwrap_err().raw_os_error();
     assert_eq!(errno, Some(libc::EIO));

@@ -18,7 +18,7 @@ use super::{Account, config};
 use crate::fixture::noise;
 
 /// Bytes that deflate cuts into blocks, where reading can begin.
-fn text(len: usize) -> Vec<u8> {
+pub(super) fn text(len: usize) -> Vec<u8> {
     let mut text: Vec<u8> = noise(len.div_ceil(2)).iter().flat_map(|b| [b >> 4, b & 15]).collect();
     text.iter_mut().for_each(|digit| *digit += b'a');
     text.truncate(len);
@@ -33,17 +33,23 @@ pub(super) struct World {
     pub(super) registry: Fake,
     pub(super) root: tempfile::TempDir,
     /// The layer, uncompressed.
-    tar: Vec<u8>,
+    pub(super) tar: Vec<u8>,
 }
 
 impl World {
     pub(super) fn new() -> Self {
+        let files = [("small", 5000), ("big", BIG), ("other", 300_000)];
+        Self::of(&files.map(|(name, len)| (name, text(len))))
+    }
+
+    /// With an image of these files, which anybody may execute.
+    pub(super) fn of(files: &[(&str, Vec<u8>)]) -> Self {
         let mut builder = tar::Builder::new(Vec::new());
-        for (name, len) in [("small", 5000), ("big", BIG), ("other", 300_000)] {
+        for (name, content) in files {
             let mut header = tar::Header::new_gnu();
-            header.set_size(len as u64);
-            header.set_mode(0o644);
-            builder.append_data(&mut header, name, &text(len)[..]).unwrap();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o755);
+            builder.append_data(&mut header, name, &content[..]).unwrap();
         }
         let tar = builder.into_inner().unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -99,7 +105,7 @@ impl World {
     }
 
     /// An indexed chain of which nothing is in the cache.
-    fn cold(&self) -> (Store, Chain) {
+    pub(super) fn cold(&self) -> (Store, Chain) {
         let (store, chain) = self.chain();
         drop((store, chain));
         let (store, chain) = self.chain();
@@ -249,7 +255,7 @@ fn the_rest_of_a_layer_comes_by_itself_and_a_trace_is_replayed() {
     assert_eq!(store.cache().unwrap().counters().misses.get(), 0);
 }
 
-fn wait_for(what: &str, is_there: impl Fn() -> bool) {
+pub(super) fn wait_for(what: &str, is_there: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_there() {
         assert!(Instant::now() < deadline, "{what} has not come");

@@ -7,10 +7,12 @@ pub mod fake;
 mod faults;
 mod lazy;
 mod mirrors;
+mod programs;
 mod push;
 mod reads;
 mod redirects;
 mod weather;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;

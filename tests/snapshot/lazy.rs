@@ -57,7 +57,7 @@ impl LayerMounter for FuseLayers {
                 return Err(LayerError { chain: chain.clone(), kind, source });
             };
             let layers: Vec<Arc<dyn stratafs::io::ReadAt>> = vec![Arc::new(InMemory(data.clone()))];
-            let tree = MountedTree { tree: merged(&[toc]), layers };
+            let tree = MountedTree { tree: merged(&[toc]), layers, starts: None };
             self.filesystem.attach(&name, tree).unwrap();
         }
         Ok(self.mountpoint.join(name.path()))

@@ -118,6 +118,11 @@ impl CachedLayer {
         self.guesses.set_files(files);
     }
 
+    /// Whether a trace tells what the start that began last reads.
+    pub fn has_trace(&self) -> bool {
+        self.guesses.has_trace()
+    }
+
     /// How much of the layer is here.
     pub fn state(&self) -> LayerState {
         let here = (0..).zip(&self.table().spans).filter(|(span, _)| self.is_here(*span));

@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod checkpoint_archive;
 pub mod checkpoint_json;
 pub mod checkpoint_message;
+pub mod elf;
 pub mod erofs;
 pub mod estargz;
 pub mod filter;
