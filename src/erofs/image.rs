@@ -3,6 +3,7 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::io::AtomicFile;
 use crate::sys::NewBdi;
@@ -15,7 +16,7 @@ use super::origin::Origin;
 use super::write::write;
 
 /// The image of a tree in a file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Image {
     path: PathBuf,
     origin: Origin,
@@ -44,6 +45,9 @@ impl DataPath {
         }
     }
 }
+
+/// How far it reads ahead while a program starts whose content comes from far away, in bytes.
+const FAR_READ_AHEAD: u32 = 128 << 10;
 
 impl Image {
     /// The whole and undamaged image of `tree` in the file `path`, written where it is not there.
@@ -139,14 +143,47 @@ impl Image {
     /// [`Error::Mount`]: `ENODEV` or `ENOTBLK` from a kernel that cannot mount EROFS from a file
     /// (before Linux 6.12), `EPERM` without CAP_SYS_ADMIN in the first user namespace.
     pub fn mount(&self, blob: &Path, data: DataPath) -> Result<DetachedMount, Error> {
+        let (mount, bdi) = self.mount_only(blob, data)?;
+        self.set_read_ahead(bdi.as_ref(), data.read_ahead());
+        Ok(mount)
+    }
+
+    /// As [`Image::mount`] with [`DataPath::Direct`], for a start whose content comes from far away:
+    /// what the kernel reads ahead is waited for as well, so that it reads little ahead for as long as
+    /// `start`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::mount`].
+    pub fn mount_far(&self, blob: &Path, start: Duration) -> Result<DetachedMount, Error> {
+        let (mount, bdi) = self.mount_only(blob, DataPath::Direct)?;
+        self.set_read_ahead(bdi.as_ref(), FAR_READ_AHEAD);
+        let image = self.clone();
+        let later = std::thread::Builder::new().name("read-ahead".into()).spawn(move || {
+            std::thread::sleep(start);
+            image.set_read_ahead(bdi.as_ref(), DataPath::Direct.read_ahead());
+        });
+        if let Err(error) = later {
+            tracing::debug!(path = %self.path.display(), %error, "read-ahead stays small");
+        }
+        Ok(mount)
+    }
+
+    fn mount_only(
+        &self,
+        blob: &Path,
+        data: DataPath,
+    ) -> Result<(DetachedMount, Option<NewBdi>), Error> {
         let failed = |source| Error::Mount { path: self.path.clone(), source };
         let (mount, bdi) = NewBdi::of("erofs-", || mount_files(&self.path, blob, data));
-        let mount = mount.map_err(failed)?;
-        let set = bdi.map(|bdi| bdi.set_read_ahead(data.read_ahead()));
+        Ok((mount.map_err(failed)?, bdi))
+    }
+
+    fn set_read_ahead(&self, bdi: Option<&NewBdi>, bytes: u32) {
+        let set = bdi.map(|bdi| bdi.set_read_ahead(bytes));
         if !matches!(set, Some(Ok(()))) {
             tracing::debug!(path = %self.path.display(), ?set, "read-ahead stays as it is");
         }
-        Ok(mount)
     }
 }
 

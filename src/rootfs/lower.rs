@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Error, overlay};
 use crate::chain::Chain;
@@ -11,6 +12,9 @@ use crate::content::cache::Whole;
 use crate::erofs::{self, Choice, DataPath, Image, Mode, Way};
 use crate::fs::SlotName;
 use crate::sys::mount::DetachedMount;
+
+/// How long a start takes at most.
+const START: Duration = Duration::from_secs(30);
 
 /// The read-only tree of a chain, shown in a folder: by FUSE, or as EROFS over it.
 #[derive(Debug)]
@@ -64,6 +68,7 @@ fn mount_erofs(chain: &Chain, blob: &Path, target: &Path) -> Result<Option<Whole
     });
     let (mount, local) = match local {
         Some(whole) => (image.mount(whole.path(), DataPath::Cached)?, Some(whole)),
+        None if chain.is_far() => (image.mount_far(blob, START)?, None),
         None => (image.mount(blob, DataPath::Direct)?, None),
     };
     attach(mount, target)?;
