@@ -33,8 +33,12 @@ fn world() -> World {
 fn is_here(chain: &Chain, path: &str) -> bool {
     let ino = chain.tree.resolve(path.as_bytes(), true).unwrap().ino;
     let layer = chain.layers[0].cached.as_ref().unwrap();
-    let mut extents = chain.tree.extents(ino, 0).unwrap();
-    extents.all(|extent| layer.is_here(layer.table().find(extent.unwrap().layer_offset).unwrap()))
+    let mut extents = chain.tree.extents(ino, 0).unwrap().map(Result::unwrap);
+    extents.all(|extent| {
+        let (start, len) = (extent.layer_offset, extent.len);
+        let [first, last] = [start, start + len - 1].map(|at| layer.table().find(at).unwrap());
+        (first..=last).all(|span| layer.is_here(span))
+    })
 }
 
 fn wait_for_all(chain: &Chain) {
