@@ -12,9 +12,9 @@ use crate::image::{self, Image};
 use crate::layer::{self, BuildOptions, Expected, LayerIndex, Toc};
 use crate::tree::{self, Tree, follow, merge, raw};
 
-use super::Error;
 use super::discover::{Discovery, Found};
-use super::store::{Store, chain_tag, open_tree};
+use super::tree_files::{chain_tag, open_tree};
+use super::{Error, Store};
 
 /// Shows how far the indexing of layers is.
 pub trait Progress: Send + Sync {

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::image::Image;
 use crate::layer::LayerIndex;
 
-use super::store::Reader;
+use super::readers::Reader;
 use super::{Error, Store};
 
 /// One of so many bytes of the limit of the cache is for windows: with spans of the usual size, they
