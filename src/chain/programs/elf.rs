@@ -116,7 +116,7 @@ impl Elf {
     fn place_of(&self, address: u64) -> Option<u64> {
         self.loads.iter().find_map(|(place, start)| {
             let skip = address.checked_sub(*start)?;
-            (skip < place.end - place.start).then_some(place.start + skip)
+            (skip < place.end - place.start).then(|| place.start + skip)
         })
     }
 }
@@ -219,6 +219,15 @@ mod tests {
         assert_eq!(Elf::parse(&other), None);
         let elf = Elf::parse(&file).unwrap();
         assert_eq!(elf.needs(&[]), Needs { libraries: Vec::new(), folders: None });
+    }
+
+    #[test]
+    fn an_address_in_no_segment_is_nowhere() {
+        // The sum of place and distance has no room in 64 bits.
+        let loads = vec![(u64::MAX - 8..u64::MAX, 0), (16..32, 0x1000)];
+        let elf = Elf { interpreter: None, dynamic: None, linked: Vec::new(), loads };
+        assert_eq!(elf.place_of(100), None);
+        assert_eq!(elf.place_of(0x1004), Some(20));
     }
 
     #[test]

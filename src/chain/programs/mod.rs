@@ -236,7 +236,10 @@ impl Search {
         let size = self.tree.node(file.ino).map_or(0, |node| node.size);
         if size > WHOLE_MAX {
             for part in &elf.linked {
-                self.expect(file.ino, part.start..part.end.min(part.start + LINKED_MAX));
+                self.expect(
+                    file.ino,
+                    part.start..part.end.min(part.start.saturating_add(LINKED_MAX)),
+                );
             }
         }
         let Some(dynamic) = elf.dynamic.clone() else { return };
