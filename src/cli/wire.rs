@@ -12,7 +12,7 @@ use crate::digest::{ChainId, DiffId, Digest};
 use crate::erofs;
 use crate::error::Kind;
 use crate::fs::MountedTree;
-use crate::image::{self, Image, Source};
+use crate::image::{self, Image, Manifest, Source};
 use crate::service::{self, Daemon, PullOptions, PullSecrets, Pulled, PulledLayer};
 use crate::snapshot::{self, Backend};
 use crate::tree::Tree;
@@ -68,9 +68,17 @@ impl Wire {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// What registries have said before.
+    fn documents(&self) -> Documents {
+        Documents::new(&self.config.root.join("documents"))
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::new(self.config.trust.clone())
+    }
+
     fn open_store(&self) -> Result<Store, Failure> {
-        let trust = Trust::new(self.config.trust.clone());
-        let store = Store::open(&self.config.root)?.trusting(trust);
+        let store = Store::open(&self.config.root)?.trusting(self.trust());
         Ok(match self.config.cache_limit {
             Some(limit) => store.with_cache_limit(limit.as_u64()),
             None => store,
@@ -112,8 +120,7 @@ impl Wire {
     /// Where what `text` names is, and its manifest or index.
     pub(crate) fn open(&self, text: &str) -> Result<(Arc<dyn Provider>, Descriptor), Failure> {
         let source: Source = text.parse()?;
-        let documents = Documents::new(&self.config.root.join("documents"));
-        let opened = image::open_remembering(&source, &self.registries, &documents);
+        let opened = image::open_remembering(&source, &self.registries, &self.documents());
         let opened = opened.map_err(|e| advice::explain_source(&source, e))?;
         if let Some(recalled) = &opened.recalled {
             let age = humantime::format_duration(Duration::from_secs(recalled.age().as_secs()));
@@ -150,7 +157,14 @@ impl Wire {
     pub(crate) fn image(&self, text: &str) -> Result<Found, Failure> {
         let (provider, root) = self.open(text)?;
         let platform = self.config.platform.as_deref().map(image::parse_platform).transpose()?;
-        let image = image::resolve(&*provider, &root, platform.as_ref())?;
+        let (documents, is_trusted) = (self.documents(), self.trust().is_any());
+        let told = |at: &Descriptor, manifest: &Manifest| {
+            // An image that is seen for the first time: what is beside it will be looked into.
+            if is_trusted && documents.read(&manifest.config).is_none() {
+                provider.expect_referrers(&at.digest);
+            }
+        };
+        let image = image::resolve_telling(&*provider, &root, platform.as_ref(), &told)?;
         Ok(Found { provider, image })
     }
 

@@ -58,6 +58,10 @@ pub trait Provider: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Says that all manifests whose subject is `digest` will soon be asked for, so that a store far
+    /// away can ask meanwhile.
+    fn expect_referrers(&self, _digest: &Digest) {}
+
     /// The manifest or image index under the tag that this store was opened by, with `suffix` behind
     /// it; `None` where there is none, or where the store was not opened by a tag.
     ///
@@ -123,6 +127,9 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
         (**self).referrers(digest, artifact_type)
+    }
+    fn expect_referrers(&self, digest: &Digest) {
+        (**self).expect_referrers(digest);
     }
     fn find_by_suffix(&self, suffix: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
         (**self).find_by_suffix(suffix)

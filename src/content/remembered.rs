@@ -156,6 +156,10 @@ impl Provider for Remembered {
         self.far.referrers(digest, artifact_type)
     }
 
+    fn expect_referrers(&self, digest: &Digest) {
+        self.far.expect_referrers(digest);
+    }
+
     fn find_by_suffix(&self, suffix: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
         self.far.find_by_suffix(suffix)
     }

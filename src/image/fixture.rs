@@ -10,13 +10,13 @@ use super::parse_platform;
 
 pub(super) struct Fixture {
     pub(super) layout: Layout,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Fixture {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { layout: Layout::create(dir.path().join("layout")).unwrap(), _dir: dir }
+        Self { layout: Layout::create(dir.path().join("layout")).unwrap(), dir }
     }
 
     pub(super) fn put(&self, media_type: &str, document: &Value) -> Descriptor {
@@ -25,6 +25,11 @@ impl Fixture {
 
     pub(super) fn blob(&self, media_type: &str, content: &str) -> Descriptor {
         ingest(&self.layout, media_type, content.as_bytes()).unwrap()
+    }
+
+    pub(super) fn remove(&self, digest: &Digest) {
+        let blobs = self.dir.path().join("layout/blobs").join(digest.algorithm().name());
+        std::fs::remove_file(blobs.join(digest.hex())).unwrap();
     }
 
     /// An image of plain layers with the given contents.

@@ -46,7 +46,7 @@ pub use map::Graph;
 pub use open::{Opened, open, open_remembering};
 pub use platform::{Matcher, ParsePlatformError, host_platform, normalize, parse_platform};
 pub use referrers::referrers;
-pub use resolve::{Image, Layer, MAX_LAYERS, resolve};
+pub use resolve::{Image, Layer, MAX_LAYERS, resolve, resolve_telling};
 pub use source::{ParseSourceError, Selector, Source};
 pub use walk::{MAX_DEPTH, MAX_NODES, walk, walk_not_empty};
 pub use way::way_to;

@@ -73,9 +73,25 @@ pub fn resolve(
     root: &Descriptor,
     platform: Option<&Platform>,
 ) -> Result<Image, Error> {
+    resolve_telling(provider, root, platform, &|_, _| {})
+}
+
+/// As [`resolve`]; `told` is told of a manifest that may be the image's before its configuration is
+/// read, so that what else that manifest leads to can be asked for meanwhile.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub fn resolve_telling(
+    provider: &dyn Provider,
+    root: &Descriptor,
+    platform: Option<&Platform>,
+    told: &(dyn Fn(&Descriptor, &Manifest) + Sync),
+) -> Result<Image, Error> {
     let matcher = platform.map_or_else(Matcher::host, Matcher::new);
     let search = Search {
         provider,
+        told,
         matcher: &matcher,
         root,
         anything: platform.is_none() && classify(&root.media_type) == Class::Manifest,
@@ -97,6 +113,7 @@ pub fn resolve(
 /// The search for one image below a root.
 struct Search<'a> {
     provider: &'a dyn Provider,
+    told: &'a (dyn Fn(&Descriptor, &Manifest) + Sync),
     matcher: &'a Matcher,
     root: &'a Descriptor,
     /// Whether any platform is right.
@@ -174,6 +191,7 @@ impl Search<'_> {
             return Err(Error::NotAnImage { digest: at.digest.clone(), reason });
         }
         self.count()?;
+        (self.told)(at, &manifest);
         let config = Config::parse(&manifest.config, self.provider.read(&manifest.config)?)?;
         let fits = self.anything
             || at.platform.is_some()

@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 
 use serde_json::json;
 use stratafs::content::{Ingester, Layout, Provider, ingest};
+use stratafs::digest::Digest;
 use stratafs::error::{Classify, Kind};
 use stratafs::image::{self, Cancel, media_type};
 
-use super::fake::{AuthMode, Fake, Fault};
+use super::fake::{AuthMode, Fake, Fault, Logged};
 use super::{Account, blob, config, pattern, repository, repository_with};
 
 #[test]
@@ -106,7 +107,7 @@ fn referrers_are_found_with_and_without_the_registrys_help() {
                 "config": empty, "layers": []});
             m.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             let bytes = m.to_string().into_bytes();
-            let digest = stratafs::digest::Digest::sha256(&bytes);
+            let digest = Digest::sha256(&bytes);
             let size = bytes.len() as u64;
             let d = stratafs::content::Descriptor::new(media_type::OCI_MANIFEST, digest, size);
             let mut writer = repository.resume(&d).unwrap();
@@ -133,4 +134,27 @@ fn referrers_are_found_with_and_without_the_registrys_help() {
         assert_eq!(found[0].digest, index.digest);
         assert_eq!(repository.read(&found[0]).unwrap().len() as u64, index.size);
     }
+}
+
+#[test]
+fn referrers_that_are_expected_are_asked_for_once() {
+    let registry = Fake::start();
+    registry.inside().referrers = true;
+    let (_client, repository) = repository(&registry);
+    let (subject, other) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+    let asked = || {
+        let is_list = |l: &&Logged| l.path.contains("/referrers/");
+        registry.inside().log.iter().filter(is_list).count()
+    };
+    repository.expect_referrers(&subject);
+    assert!(repository.referrers(&subject, None).unwrap().is_empty());
+    assert_eq!(asked(), 1);
+    // What was expected is not kept: the list can have changed.
+    assert!(repository.referrers(&subject, None).unwrap().is_empty());
+    assert_eq!(asked(), 2);
+    repository.expect_referrers(&subject);
+    assert!(repository.referrers(&other, None).unwrap().is_empty());
+    assert!(repository.referrers(&subject, Some("test/index")).unwrap().is_empty());
+    assert!(repository.referrers(&subject, None).unwrap().is_empty());
+    assert_eq!(asked(), 5);
 }

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,7 +32,12 @@ pub(super) struct Inner {
     documents: Mutex<HashMap<Digest, Arc<Vec<u8>>>>,
     /// Readers of one blob share what they know of it.
     blobs: Mutex<HashMap<(Digest, u64), Weak<Blob>>>,
+    /// The referrers that are expected to be asked for.
+    expected: Mutex<Option<(Digest, Listing)>>,
 }
+
+/// Referrers that the registry is being asked for.
+type Listing = mpsc::Receiver<Result<Vec<Descriptor>, Error>>;
 
 impl Repository {
     pub(super) fn new(
@@ -41,8 +46,8 @@ impl Repository {
         reference: Reference,
     ) -> Self {
         let name = format!("docker://{}/{}", reference.host(), reference.repository());
-        let (documents, blobs) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { shared, servers, reference, name, documents, blobs }))
+        let (documents, blobs, expected) = Default::default();
+        Self(Arc::new(Inner { shared, servers, reference, name, documents, blobs, expected }))
     }
 
     /// The reference it was made from.
@@ -97,9 +102,24 @@ impl Repository {
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
+        let is_all = artifact_type.is_none();
+        let expected = self.0.expected.lock().take_if(|(of, _)| is_all && of == digest);
+        let listing = match expected {
+            Some((_, listing)) => listing,
+            None => self.list_referrers(digest, artifact_type)?,
+        };
+        listing.recv().unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Begins to ask for referrers.
+    fn list_referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Listing, Error> {
         let (inner, digest) = (self.0.clone(), digest.clone());
         let wanted = artifact_type.map(str::to_owned);
-        self.0.shared.driver.run(async move { inner.referrers(&digest, wanted.as_deref()).await })
+        self.0.shared.driver.start(async move { inner.referrers(&digest, wanted.as_deref()).await })
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -184,6 +204,13 @@ impl Provider for Repository {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, content::Error> {
         Self::referrers(self, digest, artifact_type).map_err(|e| self.convert(e, digest))
+    }
+
+    fn expect_referrers(&self, digest: &Digest) {
+        // One that cannot be asked now says so when it is asked again.
+        if let Ok(listing) = self.list_referrers(digest, None) {
+            *self.0.expected.lock() = Some((digest.clone(), listing));
+        }
     }
 
     fn find_by_suffix(

@@ -203,3 +203,17 @@ proptest::proptest! {
         let _ = Config::parse(&d, raw.into_bytes());
     }
 }
+
+#[test]
+fn a_manifest_is_told_of_before_its_config_is_read() {
+    let f = Fixture::new();
+    let root = f.image("linux/amd64", &["a"]);
+    let told = Mutex::new(Vec::new());
+    let tell = |at: &Descriptor, manifest: &Manifest| {
+        f.remove(&manifest.config.digest);
+        told.lock().push(at.digest.clone());
+    };
+    let found = resolve_telling(&f.layout, &root, None, &tell);
+    assert_eq!(found.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(*told.lock(), [root.digest]);
+}
