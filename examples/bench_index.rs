@@ -6,9 +6,9 @@
 //! - `scan`: one pass that gives both digests, access points, windows and span digests;
 //! - `ratio`: the rate of the scan as a part of the bare one of the same round, because the processor
 //!   is not equally fast for long; the median of the rounds, and the extremes;
-//! - `cpu`: processor time of the bare inflater, and of the two halves of the scan. On a machine that
-//!   does other things at the same time, the longer half against the bare one tells more than
-//!   `ratio`;
+//! - `cpu`: processor time of the bare inflater, and of the two threads of the scan. On a machine
+//!   that does other things at the same time, the longer of them against the bare one tells more
+//!   than `ratio`;
 //! - `index`: span table and windows as a part of the uncompressed size;
 //! - `cold`: decoding and checking single spans, mean and longest.
 #![expect(clippy::print_stdout, reason = "it is a program")]
