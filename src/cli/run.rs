@@ -28,7 +28,6 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
     let found = wire.image(&args.image)?;
     let chain = wire.chain_of(&found)?;
     chain.start(wire.config().prefetch.into());
-    bundle::expect_programs(&found.image.config, &chain, &args.process);
     let bundle = Bundle::create(&wire.config().root)?;
     let options = rootfs::Options {
         image: args.image.clone(),
@@ -42,6 +41,7 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
     // The image's users may have to be fetched: meanwhile it is mounted.
     let (process, rootfs) = std::thread::scope(|scope| {
         let process = scope.spawn(|| bundle::process(&found.image.config, &chain, &args.process));
+        bundle::expect_programs(&found.image.config, &chain, &args.process);
         let rootfs = Rootfs::mount(&chain, &options);
         (process.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rootfs)
     });

@@ -46,8 +46,9 @@ impl DataPath {
     }
 }
 
-/// How far it reads ahead while a program starts whose content comes from far away, in bytes.
-const FAR_READ_AHEAD: u32 = 128 << 10;
+/// How far it reads ahead while a program starts whose content comes from far away, in bytes: the least
+/// that spares most requests, as each span that is touched has to be fetched whole.
+const FAR_READ_AHEAD: u32 = 32 << 10;
 
 impl Image {
     /// The whole and undamaged image of `tree` in the file `path`, written where it is not there.

@@ -27,7 +27,7 @@ const RPATH: u64 = 15;
 const RUNPATH: u64 = 29;
 
 /// The segments of a program or library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
     /// Where in the file the path of the interpreter is, its last 0 included.
     pub interpreter: Option<Range<u64>>,
@@ -35,6 +35,8 @@ pub struct Elf {
     pub dynamic: Option<Range<u64>>,
     /// Where in the file that is which the dynamic linker goes through: what is loaded, but code.
     pub linked: Vec<Range<u64>>,
+    /// Where in the file its code is; the first, where it is in several places.
+    pub code: Option<Range<u64>>,
     /// What is loaded: where in the file, and to which address its start.
     loads: Vec<(Range<u64>, u64)>,
 }
@@ -64,8 +66,7 @@ impl Elf {
         let start = usize::try_from(u64_at(header, 32)?).ok()?;
         let count = usize::from(u16_at(header, 56)?);
         let table = head.get(start..start.checked_add(count * SEGMENT_LEN)?)?;
-        let (linked, loads) = (Vec::new(), Vec::new());
-        let mut elf = Self { interpreter: None, dynamic: None, linked, loads };
+        let mut elf = Self::default();
         for segment in table.chunks_exact(SEGMENT_LEN) {
             let (kind, offset) = (u32_at(segment, 0)?, u64_at(segment, 8)?);
             let Some(end) = offset.checked_add(u64_at(segment, 32)?) else { continue };
@@ -75,6 +76,9 @@ impl Elf {
                     let flags = u32_at(segment, 4)?;
                     if flags & WRITABLE != 0 || (flags & EXECUTABLE == 0 && elf.loads.is_empty()) {
                         elf.linked.push(place.clone());
+                    }
+                    if flags & EXECUTABLE != 0 && elf.code.is_none() {
+                        elf.code = Some(place.clone());
                     }
                     elf.loads.push((place, u64_at(segment, 16)?));
                 }
@@ -225,7 +229,7 @@ mod tests {
     fn an_address_in_no_segment_is_nowhere() {
         // The sum of place and distance has no room in 64 bits.
         let loads = vec![(u64::MAX - 8..u64::MAX, 0), (16..32, 0x1000)];
-        let elf = Elf { interpreter: None, dynamic: None, linked: Vec::new(), loads };
+        let elf = Elf { loads, ..Elf::default() };
         assert_eq!(elf.place_of(100), None);
         assert_eq!(elf.place_of(0x1004), Some(20));
     }

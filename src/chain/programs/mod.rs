@@ -5,6 +5,14 @@
 //! will open is known as soon as the program is: so all of it is fetched at once, while the
 //! container is still being set up.
 //!
+//! | of a file | is fetched |
+//! |---|---|
+//! | any, its two ends | at once: they say what else is needed |
+//! | any, what the dynamic linker goes through | at once |
+//! | a program, a library that a program names: its code | at once, or when nothing is left to look into |
+//! | a library that a program opens while it runs: its code | if it is short |
+//! | a library that only libraries name: its code | never: few of its functions are called |
+//!
 //! # Invariants
 //!
 //! - Nobody waits for the thread that looks, and it opens no more than [`FILES_MAX`] files. What it
@@ -23,6 +31,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::archive::FileType;
+use crate::content::cache::CachedLayer;
 use crate::fs::FileStarts;
 use crate::io::ReadAt;
 use crate::tree::{Node, ROOT, Tree};
@@ -45,8 +54,15 @@ const NAMES_MAX: usize = 1 << 18;
 const LINKED_MAX: u64 = 4 << 20;
 /// A file of up to so many bytes is fetched whole.
 const WHOLE_MAX: u64 = 512 << 10;
-/// What is fetched of the start of a longer one, in bytes: where the dynamic linker looks.
-const START_LEN: u64 = 64 << 10;
+/// What is fetched of the start and of the end of a longer one, in bytes: there is what says what
+/// else is to be fetched, and the dynamic linker looks there.
+const END_LEN: u64 = 64 << 10;
+/// The longest code of a program, or of a library that one names, that is fetched, in bytes.
+const CODE_MAX: u64 = 4 << 20;
+/// The longest code of a library that is opened by a program that runs, likewise.
+const OPENED_CODE_MAX: u64 = 1 << 20;
+/// Up to so many bytes of code are fetched at once, more when nothing is left to look into.
+const SOON_MAX: u64 = 2 << 20;
 /// Where programs are where the environment does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where libraries are, after the folders that files name themselves (ld.so(8)).
@@ -61,6 +77,18 @@ const LIBRARIES: [&str; 10] = [
     "/lib",
     "/usr/lib",
     "/usr/local/lib64",
+];
+
+/// What nearly every program is started by and with, where an image has it.
+const ALWAYS: [&str; 8] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/x86_64-linux-gnu/libc.so.6",
+    "/lib64/libc.so.6",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/aarch64-linux-gnu/libc.so.6",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+    "/lib/libc.so.6",
 ];
 
 /// The thread that looks into what is started, for as long as a start takes.
@@ -92,9 +120,11 @@ impl Chain {
         let search = Search {
             tree: self.tree.clone(),
             layers: self.layers.iter().map(super::Layer::unnoticed).collect(),
+            cached: self.layers.iter().map(|layer| layer.cached.clone()).collect(),
             seen: HashSet::new(),
             looked_into: HashSet::new(),
             found: VecDeque::new(),
+            late: VecDeque::new(),
         };
         let (sender, messages) = sync_channel(MESSAGES_MAX);
         let thread = std::thread::Builder::new().name("programs".into()).stack_size(STACK);
@@ -141,17 +171,23 @@ fn words(command: &[String]) -> Vec<String> {
 struct Search {
     tree: Arc<Tree>,
     layers: Vec<Arc<dyn ReadAt>>,
+    cached: Vec<Option<Arc<CachedLayer>>>,
     /// Those whose start is fetched.
     seen: HashSet<u32>,
     looked_into: HashSet<u32>,
     /// Those to look into.
     found: VecDeque<Found>,
+    /// Parts of files that are fetched once nothing is left to look into.
+    late: VecDeque<(u32, Range<u64>)>,
 }
 
-/// A file, and the folder that it is in where that is known.
+/// A file that was found.
 struct Found {
     ino: u32,
+    /// The folder that it is in, where that is known.
     folder: Option<String>,
+    /// The longest code of it that is fetched, in bytes; that of programs goes by themselves.
+    code_max: u64,
 }
 
 impl Search {
@@ -159,19 +195,30 @@ impl Search {
         let end = Instant::now() + START;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let message = match self.found.is_empty() {
+            let message = match self.found.is_empty() && self.late.is_empty() {
                 true => messages.recv_timeout(left).map_err(|_| ()),
                 false => messages.try_recv().map_err(drop),
             };
             match message {
-                Ok(Message::File(ino)) => self.found.push_back(Found { ino, folder: None }),
+                Ok(Message::File(ino)) => {
+                    // What was not found before is opened by a program that runs.
+                    self.found.push_back(Found { ino, folder: None, code_max: OPENED_CODE_MAX });
+                }
                 Ok(Message::Words(words, folders)) => {
                     words.iter().for_each(|word| self.program(word, &folders));
+                    for path in ALWAYS {
+                        self.take(path, false, CODE_MAX);
+                    }
                 }
-                Err(()) => match self.found.pop_front() {
-                    Some(file) => self.look_into(&file),
-                    None => return,
-                },
+                Err(()) => {
+                    if let Some(file) = self.found.pop_front() {
+                        self.look_into(&file);
+                    } else if let Some((ino, part)) = self.late.pop_front() {
+                        self.expect(ino, part);
+                    } else {
+                        return;
+                    }
+                }
             }
             if left.is_zero() {
                 return;
@@ -182,16 +229,16 @@ impl Search {
     /// Takes the program that `word` names.
     fn program(&mut self, word: &str, folders: &[String]) {
         if word.contains('/') {
-            self.take(word, true);
+            self.take(word, true, CODE_MAX);
         } else {
             let mut folders = folders.iter();
-            folders.any(|folder| self.take(&format!("{folder}/{word}"), true));
+            folders.any(|folder| self.take(&format!("{folder}/{word}"), true, CODE_MAX));
         }
     }
 
     /// Has the start of the file `path` fetched, and it looked into, if that was not done. Says
     /// whether there is such a file.
-    fn take(&mut self, path: &str, is_program: bool) -> bool {
+    fn take(&mut self, path: &str, is_program: bool, code_max: u64) -> bool {
         let place = self.tree.resolve(path.as_bytes(), true).ok();
         let found = place.and_then(|place| Some((place.ino, self.tree.node(place.ino).ok()?)));
         let is_fit = |node: &Node| {
@@ -199,12 +246,26 @@ impl Search {
         };
         let Some((ino, node)) = found.filter(|(_, node)| is_fit(node)) else { return false };
         if self.seen.len() < FILES_MAX && self.seen.insert(ino) {
-            let end = if node.size <= WHOLE_MAX { node.size } else { START_LEN };
-            self.expect(ino, 0..end);
+            self.leave(ino);
+            if node.size <= WHOLE_MAX {
+                self.expect(ino, 0..node.size);
+            } else {
+                self.expect(ino, 0..END_LEN);
+                self.expect(ino, node.size - END_LEN..node.size);
+            }
             let folder = path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-            self.found.push_back(Found { ino, folder });
+            self.found.push_back(Found { ino, folder, code_max });
         }
         true
+    }
+
+    /// Has nothing of a file guessed: what is wanted of it is known here.
+    fn leave(&self, ino: u32) {
+        let first = self.tree.extents(ino, 0).ok().and_then(|mut extents| extents.next()?.ok());
+        let Some(extent) = first else { return };
+        if let Some(Some(layer)) = self.cached.get(usize::from(extent.layer)) {
+            layer.leave(extent.layer_offset..extent.layer_offset.saturating_add(extent.len));
+        }
     }
 
     /// Has part of a file fetched.
@@ -226,20 +287,25 @@ impl Search {
         }
         let Some(head) = self.read(file.ino, 0..HEAD_LEN as u64) else { return };
         if let Some(interpreter) = elf::script_interpreter(&head) {
-            self.take(&String::from_utf8_lossy(interpreter), true);
+            self.take(&String::from_utf8_lossy(interpreter), true, CODE_MAX);
             return;
         }
         let Some(elf) = Elf::parse(&head) else { return };
         if let Some(path) = elf.interpreter.clone().and_then(|place| self.name(file.ino, place)) {
-            self.take(&path, true);
+            self.take(&path, true, CODE_MAX);
         }
-        let size = self.tree.node(file.ino).map_or(0, |node| node.size);
-        if size > WHOLE_MAX {
+        // Of what a program names, and of itself.
+        let code_max = if elf.interpreter.is_some() { CODE_MAX } else { 0 };
+        if self.tree.node(file.ino).is_ok_and(|node| node.size > WHOLE_MAX) {
             for part in &elf.linked {
-                self.expect(
-                    file.ino,
-                    part.start..part.end.min(part.start.saturating_add(LINKED_MAX)),
-                );
+                let most = part.start.saturating_add(LINKED_MAX);
+                self.expect(file.ino, part.start..part.end.min(most));
+            }
+            let most = code_max.max(file.code_max);
+            match elf.code.clone().map(|code| (code.end - code.start, code)) {
+                Some((len, code)) if len <= most.min(SOON_MAX) => self.expect(file.ino, code),
+                Some((len, code)) if len <= most => self.late.push_back((file.ino, code)),
+                Some(_) | None => {}
             }
         }
         let Some(dynamic) = elf.dynamic.clone() else { return };
@@ -258,11 +324,11 @@ impl Search {
         for name in needs.libraries {
             let Some(name) = self.name(file.ino, name) else { continue };
             if name.contains('/') {
-                self.take(&name, false);
+                self.take(&name, false, code_max);
                 continue;
             }
             let mut folders = own.iter().map(String::as_str).chain(LIBRARIES);
-            folders.any(|folder| self.take(&format!("{folder}/{name}"), false));
+            folders.any(|folder| self.take(&format!("{folder}/{name}"), false, code_max));
         }
     }
 

@@ -1,4 +1,3 @@
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -6,7 +5,7 @@ use parking_lot::Mutex;
 
 use crate::compress::{SpanTable, StartTrace};
 
-use super::streams::Streams;
+use super::streams::{Step, Streams};
 
 /// How long a start takes at most: what is read later is not in its trace.
 pub(super) const START: Duration = Duration::from_secs(30);
@@ -37,7 +36,7 @@ pub(super) enum Advice {
     /// Nothing that reads in order would want.
     Nothing,
     /// These spans.
-    Ahead(Range<u32>),
+    Ahead(Step),
     /// The whole layer.
     All,
 }

@@ -118,6 +118,12 @@ impl CachedLayer {
         self.guesses.set_files(files);
     }
 
+    /// Says that it is known what is wanted of a file with these data, so that nothing is guessed of
+    /// it, nor because it is read.
+    pub fn leave(&self, file: std::ops::Range<u64>) {
+        self.guesses.leave(file);
+    }
+
     /// Whether a trace tells what the start that began last reads.
     pub fn has_trace(&self) -> bool {
         self.guesses.has_trace()

@@ -1,6 +1,7 @@
 //! Reading a layer: from disk, or else from its source.
 
 use std::io;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,8 +35,8 @@ impl CachedLayer {
         usize::try_from(left).map_or(len, |left| left.min(len))
     }
 
-    /// Notes that a read wants these spans, and has fetched what that lets expect.
-    fn wanted(&self, spans: std::ops::RangeInclusive<u32>) {
+    /// Notes that a read of `bytes` wants these spans, and has fetched what that lets expect.
+    fn wanted(&self, bytes: &Range<u64>, spans: RangeInclusive<u32>) {
         let last = *spans.end();
         for span in spans {
             let Some(advice) = self.demand.wanted(span) else { continue };
@@ -48,10 +49,13 @@ impl CachedLayer {
                 Advice::Ahead(_) if self.guesses.is_traced(span) => {}
                 Advice::All if self.guesses.has_trace() => {}
                 // The read brings its own spans itself.
-                Advice::Ahead(spans) if spans.end > last + 1 => {
-                    let spans = spans.start.max(last + 1)..spans.end;
-                    self.guesses.charge(spans.clone(), table, account);
-                    cache.ahead().fetch(&me, spans);
+                Advice::Ahead(step) if step.spans.end > last + 1 => {
+                    let end = self.guesses.end_of(&step, span, table);
+                    let spans = step.spans.start.max(last + 1)..end;
+                    if !spans.is_empty() {
+                        self.guesses.charge(spans.clone(), table, account);
+                        cache.ahead().fetch(&me, spans);
+                    }
                 }
                 Advice::All if (last as usize) + 1 < table.spans.len() => {
                     cache.ahead().fetch_all(&me);
@@ -59,7 +63,7 @@ impl CachedLayer {
                 Advice::Nothing | Advice::Ahead(_) | Advice::All => {}
             }
             let is_here = |span| self.is_here(span);
-            for run in self.guesses.wanted(span, last, table, account, is_here) {
+            for run in self.guesses.wanted(bytes, span, last, table, account, is_here) {
                 cache.ahead().fetch(&me, run);
             }
         }
@@ -137,7 +141,7 @@ impl ReadAt for CachedLayer {
         let (first, ..) = self.piece(offset, len)?;
         let last = self.table().find(offset + len as u64 - 1).unwrap_or(first);
         // Before it waits: what is expected comes beside what is wanted.
-        self.wanted(first..=last);
+        self.wanted(&(offset..offset + len as u64), first..=last);
         let read = self.read_waiting(&mut buf[..len], offset);
         if let Some(cache) = &cache {
             cache.counters().misses.add(1);
@@ -155,7 +159,7 @@ impl ReadAt for CachedLayer {
             if self.read_stored(span, &mut buf[done..done + take], skip).is_none() {
                 return Ok(None);
             }
-            self.wanted(span..=span);
+            self.wanted(&(offset..offset + len as u64), span..=span);
             done += take;
         }
         self.counters.hit_bytes.add(done as u64);

@@ -5,7 +5,7 @@ use std::ops::Range;
 /// How many places of a layer can be read in order at the same time.
 const STREAMS: usize = 8;
 /// How many spans in a row make a sequence.
-const SEQUENCE: u32 = 3;
+pub(super) const SEQUENCE: u32 = 3;
 /// The first step ahead, in spans; it doubles up to [`LAST_STEP`].
 const FIRST_STEP: u32 = 2;
 /// The longest step ahead, in spans.
@@ -14,6 +14,8 @@ const LAST_STEP: u32 = 64;
 /// A place that is read in order.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stream {
+    /// Where it began.
+    began: u32,
     /// The span that comes next.
     next: u32,
     /// How many came in a row.
@@ -23,6 +25,15 @@ struct Stream {
     step: u32,
 }
 
+/// What to fetch ahead of a sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The span that the sequence began with.
+    pub(super) began: u32,
+    /// What comes next.
+    pub(super) spans: Range<u32>,
+}
+
 /// The places of one layer that are read in order, the one used last first.
 #[derive(Debug, Default)]
 pub(super) struct Streams(Vec<Stream>);
@@ -30,20 +41,25 @@ pub(super) struct Streams(Vec<Stream>);
 impl Streams {
     /// Notes that `span` is wanted for the first time, of a layer of `len` spans; says what to
     /// fetch ahead, if anything.
-    pub(super) fn wanted(&mut self, span: u32, len: u32) -> Option<Range<u32>> {
+    pub(super) fn wanted(&mut self, span: u32, len: u32) -> Option<Step> {
         // One that is passed over is no end of a sequence: it may be another file's.
         let follows = |s: &Stream| span == s.next || span == s.next.saturating_add(1);
         let found = self.0.iter().position(follows);
         let mut stream = match found {
             Some(at) => self.0.remove(at),
-            None => Stream { ahead: span.saturating_add(1), step: FIRST_STEP, ..Stream::default() },
+            None => Stream {
+                began: span,
+                ahead: span.saturating_add(1),
+                step: FIRST_STEP,
+                ..Stream::default()
+            },
         };
         stream.next = span.saturating_add(1);
         stream.len = stream.len.saturating_add(1);
-        let advice = stream.advance(len);
+        let spans = stream.advance(len);
         self.0.truncate(STREAMS - 1);
         self.0.insert(0, stream);
-        advice
+        spans.map(|spans| Step { began: stream.began, spans })
     }
 }
 
@@ -75,9 +91,10 @@ mod tests {
             if span > 4 {
                 assert!(fetched.contains(&span), "{span} is not ahead");
             }
-            if let Some(range) = streams.wanted(span, 1000) {
-                steps.push(range.len());
-                fetched.extend(range);
+            if let Some(Step { began, spans }) = streams.wanted(span, 1000) {
+                assert_eq!(began, 0);
+                steps.push(spans.len());
+                fetched.extend(spans);
             }
         }
         assert_eq!(fetched, (3..1000).collect::<Vec<_>>());
@@ -99,7 +116,7 @@ mod tests {
         let mut ahead = 0;
         for i in 0..100 {
             for place in [0, 1000, 2000, 3000] {
-                ahead += streams.wanted(place + i, 4000).map_or(0, |range| range.len());
+                ahead += streams.wanted(place + i, 4000).map_or(0, |step| step.spans.len());
             }
         }
         assert!(ahead > 4 * 90, "{ahead}");
