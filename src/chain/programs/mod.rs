@@ -236,7 +236,7 @@ impl Search {
         }
     }
 
-    /// Has the start of the file `path` fetched, and it looked into, if that was not done. Says
+    /// Has both ends of the file `path` fetched, and it looked into, if that was not done. Says
     /// whether there is such a file.
     fn take(&mut self, path: &str, is_program: bool, code_max: u64) -> bool {
         let place = self.tree.resolve(path.as_bytes(), true).ok();

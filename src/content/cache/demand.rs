@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub(super) enum Advice {
     /// Nothing that reads in order would want.
     Nothing,
     /// These spans.
-    Ahead(Step),
+    Ahead(Range<u32>),
     /// The whole layer.
     All,
 }
@@ -64,8 +65,9 @@ impl Demand {
     }
 
     /// Notes that a read wants `span`; says what that lets expect, the first time. Most spans are
-    /// wanted again and again, which is found out by one load.
-    pub(super) fn wanted(&self, span: u32) -> Option<Advice> {
+    /// wanted again and again, which is found out by one load. `end_of` says where what follows a
+    /// sequence ends at most.
+    pub(super) fn wanted(&self, span: u32, end_of: impl FnOnce(&Step) -> u32) -> Option<Advice> {
         let first = self.first.get(span as usize)?;
         if first.load(Ordering::Relaxed) != 0 {
             return None;
@@ -77,7 +79,7 @@ impl Demand {
         }
         let len = u32::try_from(self.first.len()).unwrap_or(u32::MAX);
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let ahead = state.streams.wanted(span, len);
+        let ahead = state.streams.wanted(span, len, end_of);
         drop(state);
         if len >= DENSE_MIN && count >= len - len / 4 && !self.dense.swap(true, Ordering::Relaxed) {
             return Some(Advice::All);
@@ -110,11 +112,11 @@ mod tests {
     fn a_start_is_recorded_once_in_the_order_of_its_reads() {
         let table = table_of(&[10; 100]);
         let demand = Demand::new(100);
-        demand.wanted(50);
+        demand.wanted(50, |_| u32::MAX);
         assert_eq!(demand.take_trace(&table, true), None);
         demand.begin();
         for span in [7, 3, 7, 3, 90] {
-            demand.wanted(span);
+            demand.wanted(span, |_| u32::MAX);
         }
         assert_eq!(demand.take_trace(&table, false), None);
         let trace = demand.take_trace(&table, true).unwrap();
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn most_of_a_layer_asks_for_all_of_it_once() {
         let demand = Demand::new(100);
-        let advice: Vec<_> = (0..100).map(|i| demand.wanted(i * 37 % 100)).collect();
+        let advice: Vec<_> = (0..100).map(|i| demand.wanted(i * 37 % 100, |_| u32::MAX)).collect();
         assert_eq!(advice.iter().filter(|a| **a == Some(Advice::All)).count(), 1);
         assert_eq!(advice.iter().position(|a| *a == Some(Advice::All)), Some(74));
     }

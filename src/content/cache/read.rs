@@ -11,6 +11,7 @@ use crate::io::ReadAt;
 use super::demand::Advice;
 use super::layer::CachedLayer;
 use super::plan;
+use super::streams::Step;
 
 /// The most compressed bytes of what is expected that are fetched at once.
 const EXPECT_MAX: u64 = 128 << 10;
@@ -39,9 +40,11 @@ impl CachedLayer {
     fn wanted(&self, bytes: &Range<u64>, spans: RangeInclusive<u32>) {
         let last = *spans.end();
         for span in spans {
-            let Some(advice) = self.demand.wanted(span) else { continue };
+            let table = self.table();
+            let end_of = |step: &Step| self.guesses.end_of(step, span, table);
+            let Some(advice) = self.demand.wanted(span, end_of) else { continue };
             let (Some(cache), Some(me)) = (self.cache.upgrade(), self.me.upgrade()) else { return };
-            let (table, account) = (self.table(), cache.account());
+            let account = cache.account();
             let len = plan::compressed_len(table, &(span..span + 1));
             cache.counters().wanted_bytes.add(len);
             match advice {
@@ -49,13 +52,10 @@ impl CachedLayer {
                 Advice::Ahead(_) if self.guesses.is_traced(span) => {}
                 Advice::All if self.guesses.has_trace() => {}
                 // The read brings its own spans itself.
-                Advice::Ahead(step) if step.spans.end > last + 1 => {
-                    let end = self.guesses.end_of(&step, span, table);
-                    let spans = step.spans.start.max(last + 1)..end;
-                    if !spans.is_empty() {
-                        self.guesses.charge(spans.clone(), table, account);
-                        cache.ahead().fetch(&me, spans);
-                    }
+                Advice::Ahead(spans) if spans.end > last + 1 => {
+                    let spans = spans.start.max(last + 1)..spans.end;
+                    self.guesses.charge(spans.clone(), table, account);
+                    cache.ahead().fetch(&me, spans);
                 }
                 Advice::All if (last as usize) + 1 < table.spans.len() => {
                     cache.ahead().fetch_all(&me);

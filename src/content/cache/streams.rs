@@ -40,8 +40,13 @@ pub(super) struct Streams(Vec<Stream>);
 
 impl Streams {
     /// Notes that `span` is wanted for the first time, of a layer of `len` spans; says what to
-    /// fetch ahead, if anything.
-    pub(super) fn wanted(&mut self, span: u32, len: u32) -> Option<Step> {
+    /// fetch ahead, if anything. `end_of` says where a step ends at most.
+    pub(super) fn wanted(
+        &mut self,
+        span: u32,
+        len: u32,
+        end_of: impl FnOnce(&Step) -> u32,
+    ) -> Option<Range<u32>> {
         // One that is passed over is no end of a sequence: it may be another file's.
         let follows = |s: &Stream| span == s.next || span == s.next.saturating_add(1);
         let found = self.0.iter().position(follows);
@@ -56,25 +61,30 @@ impl Streams {
         };
         stream.next = span.saturating_add(1);
         stream.len = stream.len.saturating_add(1);
-        let spans = stream.advance(len);
+        let spans = stream.advance(len, end_of);
         self.0.truncate(STREAMS - 1);
         self.0.insert(0, stream);
-        spans.map(|spans| Step { began: stream.began, spans })
+        spans
     }
 }
 
 impl Stream {
     /// The next step, once half of the last one is used up.
-    fn advance(&mut self, len: u32) -> Option<Range<u32>> {
+    fn advance(&mut self, len: u32, end_of: impl FnOnce(&Step) -> u32) -> Option<Range<u32>> {
         let left = self.ahead.saturating_sub(self.next);
         if self.len < SEQUENCE || left > self.step / 4 {
             return None;
         }
         let start = self.ahead.max(self.next);
-        let end = start.saturating_add(self.step).min(len);
-        self.ahead = end.max(start);
+        let spans = start..start.saturating_add(self.step).min(len);
+        let step = Step { began: self.began, spans };
+        let end = end_of(&step).min(step.spans.end);
+        if start >= end {
+            return None;
+        }
+        self.ahead = end;
         self.step = (self.step * 2).min(LAST_STEP);
-        (start < end).then_some(start..end)
+        Some(start..end)
     }
 }
 
@@ -91,8 +101,11 @@ mod tests {
             if span > 4 {
                 assert!(fetched.contains(&span), "{span} is not ahead");
             }
-            if let Some(Step { began, spans }) = streams.wanted(span, 1000) {
-                assert_eq!(began, 0);
+            let unbounded = |step: &Step| {
+                assert_eq!(step.began, 0);
+                u32::MAX
+            };
+            if let Some(spans) = streams.wanted(span, 1000, unbounded) {
                 steps.push(spans.len());
                 fetched.extend(spans);
             }
@@ -103,10 +116,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sequence_that_goes_on_after_its_bound_is_run_ahead_of_again() {
+        let mut streams = Streams::default();
+        let mut fetched = Vec::new();
+        for span in 0..60 {
+            let bound = |step: &Step| match span {
+                0..40 => 40,
+                40..43 => step.spans.start,
+                _ => u32::MAX,
+            };
+            fetched.extend(streams.wanted(span, 1000, bound).into_iter().flatten());
+        }
+        assert_eq!(fetched[..38], (3..40).chain(44..45).collect::<Vec<_>>());
+        assert!((44..60).all(|span| fetched.contains(&span)), "{fetched:?}");
+    }
+
+    #[test]
     fn places_here_and_there_bring_nothing() {
         let mut streams = Streams::default();
         for i in 0..500_u32 {
-            assert_eq!(streams.wanted(i * 7919 % 10_000, 10_000), None, "{i}");
+            assert_eq!(streams.wanted(i * 7919 % 10_000, 10_000, |_| u32::MAX), None, "{i}");
         }
     }
 
@@ -116,7 +145,8 @@ mod tests {
         let mut ahead = 0;
         for i in 0..100 {
             for place in [0, 1000, 2000, 3000] {
-                ahead += streams.wanted(place + i, 4000).map_or(0, |step| step.spans.len());
+                ahead +=
+                    streams.wanted(place + i, 4000, |_| u32::MAX).map_or(0, |spans| spans.len());
             }
         }
         assert!(ahead > 4 * 90, "{ahead}");

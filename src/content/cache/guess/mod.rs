@@ -204,8 +204,12 @@ impl Guesses {
 
     /// Where what is fetched for `step`, which reading `span` gave, ends: with the long file that the
     /// sequence began in. One that began before goes through the files as they lie in the layer, and
-    /// one that has left its file has to be a sequence without it.
+    /// one that has left its file has to be a sequence without it. Where nothing is guessed, all
+    /// sequences are gone ahead of.
     pub(super) fn end_of(&self, step: &Step, span: u32, table: &SpanTable) -> u32 {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return step.spans.end;
+        }
         let files = self.files(table);
         // Where one only begins, another may be read.
         let begun = files.partition_point(|file| file.spans.start < span);
