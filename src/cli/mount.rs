@@ -34,6 +34,7 @@ fn options(wire: &Wire, args: &MountArgs) -> rootfs::Options {
         image: args.image.clone(),
         target: args.target.clone(),
         upper: args.rw.clone(),
+        is_temporary: false,
         run_root: wire.config().run_root.clone(),
         mode: wire.config().mode.into(),
         view: if args.layers { rootfs::View::Layers } else { rootfs::View::Root },

@@ -33,6 +33,7 @@ pub(crate) fn run(wire: &Wire, args: &RunArgs) -> Result<ExitCode, Failure> {
         image: args.image.clone(),
         target: bundle.dir.join("rootfs"),
         upper: (!args.read_only).then(|| bundle.dir.join("upper")),
+        is_temporary: true,
         run_root: wire.config().run_root.clone(),
         mode: wire.config().mode.into(),
         view: rootfs::View::Root,

@@ -58,6 +58,9 @@ pub struct Options {
     pub target: PathBuf,
     /// The folder that takes changes; `None` for a read-only mount.
     pub upper: Option<PathBuf>,
+    /// Whether that folder is thrown away after the unmount, so that nothing has to make sure that it
+    /// is on disk.
+    pub is_temporary: bool,
     /// The folder of live mounts.
     pub run_root: PathBuf,
     /// Which way to show the tree; without rights it is always FUSE.
@@ -126,7 +129,7 @@ impl Rootfs {
         let mut rootfs = Self { fuse: None, background: None, data: None, record, records };
         rootfs.mount_fuse(chain, options.view)?;
         if !direct {
-            rootfs.mount_target(chain, options.mode)?;
+            rootfs.mount_target(chain, options)?;
         }
         Ok(rootfs)
     }
@@ -152,15 +155,17 @@ impl Rootfs {
         Ok(())
     }
 
-    fn mount_target(&mut self, chain: &Chain, mode: Mode) -> Result<(), Error> {
+    fn mount_target(&mut self, chain: &Chain, options: &Options) -> Result<(), Error> {
         let Some(erofs) = self.record.erofs.clone() else { return Ok(()) };
-        let lower = Lower::mount(chain, mode, &self.record.fuse, &erofs)?;
+        let lower = Lower::mount(chain, options.mode, &self.record.fuse, &erofs)?;
         self.record.mode = lower.choice.way;
         self.record.why = lower.choice.why;
         self.record.erofs = Some(erofs).filter(|_| lower.choice.way == Way::Erofs);
         match &self.record.upper {
             None => overlay::bind(&lower.path, &self.record.target)?,
-            Some(upper) => overlay::overlay(&lower.path, upper, &self.record.target)?,
+            Some(upper) => {
+                overlay::overlay(&lower.path, upper, &self.record.target, options.is_temporary)?;
+            }
         }
         self.record.device = device_at(&self.record.target)?;
         self.record.local = lower.data.is_some();

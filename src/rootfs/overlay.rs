@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::Error;
@@ -13,8 +14,14 @@ pub(super) fn bind(source: &Path, target: &Path) -> Result<(), Error> {
 }
 
 /// Stacks the writable folder `upper` over the folder `lower` at `target`, by kernel overlayfs.
-/// Its work folder is a hidden one beside `upper`.
-pub(super) fn overlay(lower: &Path, upper: &Path, target: &Path) -> Result<(), Error> {
+/// Its work folder is a hidden one beside `upper`. What is temporary is not synced, neither when it
+/// is unmounted, where the kernel has that (kernel: overlayfs.rst, "Volatile mount").
+pub(super) fn overlay(
+    lower: &Path,
+    upper: &Path,
+    target: &Path,
+    is_temporary: bool,
+) -> Result<(), Error> {
     let work = work_dir(upper)?;
     for dir in [upper, &work] {
         fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
@@ -26,8 +33,17 @@ pub(super) fn overlay(lower: &Path, upper: &Path, target: &Path) -> Result<(), E
     // With an index, node numbers would have to outlive this mount (kernel: overlayfs.rst).
     options.push("index=off".to_owned());
     let options = options.join(",");
-    mount(Some("stratafs"), target, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .map_err(|e| Error::mount("overlayfs", target, e))
+    let mount = |options: String| {
+        mount(Some("stratafs"), target, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+    };
+    let mounted = match is_temporary {
+        true => match mount(format!("{options},volatile")) {
+            Err(Errno::EINVAL) => mount(options),
+            mounted => mounted,
+        },
+        false => mount(options),
+    };
+    mounted.map_err(|e| Error::mount("overlayfs", target, e))
 }
 
 /// The work folder of the upper folder `upper`.
@@ -54,7 +70,7 @@ fn escaped(path: &Path) -> Result<String, Error> {
 pub(super) fn unmount(target: &Path, lazy: bool) -> Result<(), Error> {
     let flags = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
     match umount2(target, flags | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(e) => Err(Error::mount("umount", target, e)),
     }
 }

@@ -28,7 +28,7 @@ use super::pace::Pace;
 use super::plan::{self, RUN_MAX, Wanted};
 
 /// Fetches at the same time, of all urgencies.
-const THREADS: usize = 16;
+const THREADS: usize = 8;
 /// Of those, fetches of the rest of layers.
 const BACKGROUND: usize = 2;
 /// Tasks that may wait of one urgency; what is more is left to the reads.
