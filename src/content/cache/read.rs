@@ -41,7 +41,11 @@ impl CachedLayer {
         let last = *spans.end();
         for span in spans {
             let table = self.table();
-            let end_of = |step: &Step| self.guesses.end_of(step, span, table);
+            // Where all is here, nobody has to know where the files are.
+            let end_of = |step: &Step| match step.spans.clone().all(|span| self.is_here(span)) {
+                true => step.spans.end,
+                false => self.guesses.end_of(step, span, table),
+            };
             let Some(advice) = self.demand.wanted(span, end_of) else { continue };
             let (Some(cache), Some(me)) = (self.cache.upgrade(), self.me.upgrade()) else { return };
             let account = cache.account();

@@ -109,7 +109,11 @@ impl Guesses {
 
     /// Says that nothing is to be guessed of the file with these data, nor because it is read.
     pub(super) fn leave(&self, file: Range<u64>) {
-        self.state.lock().left.push(file);
+        let mut state = self.state.lock();
+        // Said again by each start of a layer that stays open.
+        if !state.left.contains(&file) {
+            state.left.push(file);
+        }
     }
 
     /// Says whether to guess, which is not done before this is called.
