@@ -9,7 +9,7 @@ use serde_json::json;
 use stratafs::content::{Layout, ingest};
 use stratafs::image::media_type as mt;
 
-use super::program::{Host, path_with_criu};
+use super::program::{COUNTER, Host, count, path_with_criu};
 use crate::images::corpus;
 use crate::registry::distribution::Distribution;
 use crate::watchdog::wait_until;
@@ -169,27 +169,20 @@ impl Drop for Podman {
     }
 }
 
-/// What the container of podman does.
-const COUNTER: &str = "echo kept > /dev/shm/kept; rm /etc/motd; rm -rf /usr/share/doc
-    chown 7:8 /etc/fstab; i=0
-    while true; do i=$((i+1)); echo $i $(cat /dev/shm/kept) > /new; mv /new /count; sleep 0.05; done";
+/// What the container of podman does before it counts.
+const CHANGES: &str =
+    "echo kept > /dev/shm/kept; rm /etc/motd; rm -rf /usr/share/doc; chown 7:8 /etc/fstab";
 
 /// How far it is at least when it is checkpointed. podman writes the files of a container that goes on
 /// later than its memory, so that they may be further.
 const COUNTED: u64 = 20;
 
-/// How far the container is that has this root filesystem, and what it reads in shared memory.
-fn count(rootfs: &Path) -> (u64, String) {
-    let text = fs::read_to_string(rootfs.join("count")).unwrap_or_default();
-    let (number, kept) = text.trim().split_once(' ').unwrap_or_default();
-    (number.parse().unwrap_or(0), kept.to_owned())
-}
-
 /// Restores `reference`, which podman made of [`COUNTER`], by its files and by its memory.
 fn counts_on(reference: &str, image: &str) {
     let host = Host::new();
     let shown = host.run(&["checkpoint", "inspect", reference]);
-    for part in ["parent 0, 1 threads: sh", "/etc/motd", "example.com/debian:latest", "echo kept"] {
+    for part in ["parent 0, 1 threads: perl", "/etc/motd", "example.com/debian:latest", "echo kept"]
+    {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     host.run(&["checkpoint", "restore", reference, "web", "--image", image]);
@@ -221,7 +214,8 @@ fn what_podman_exports_and_makes_images_of_is_restored_with_its_files_and_its_me
     corpus::run(Command::new("skopeo").args(["copy", "--quiet", &image, &to]));
     podman.run(&["load", "--quiet", "--input", saved.to_str().unwrap()]);
     let args = ["run", "-d", "--name", "web", "--network=none", "--ulimit=nofile=1024:1024"];
-    let more = ["--ulimit=nproc=1024:1024", "example.com/debian:latest", "sh", "-c", COUNTER];
+    let script = format!("{CHANGES}; {COUNTER}");
+    let more = ["--ulimit=nproc=1024:1024", "example.com/debian:latest", "sh", "-c", &script];
     podman.run(&[&args[..], &more].concat());
     let container = podman.run(&["mount", "web"]);
     let rootfs = Path::new(container.trim()).to_owned();

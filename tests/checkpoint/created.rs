@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::containerd::{CHANGES, Containerd, IMAGE};
-use super::program::Host;
+use super::program::{COUNTER, Host, count};
 use crate::images::corpus;
 use crate::oracle;
 use crate::registry::distribution::Distribution;
@@ -100,11 +100,8 @@ fn create_for(containerd: &Containerd, host: &Host, name: &str, parts: &[&str]) 
 fn containerd_goes_on_from_the_memory_that_was_written() {
     let (containerd, host) = (Containerd::start(), Host::new());
     let image = corpus::image("debian", "latest");
-    let script = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
-    host.run(&["run", "--name", "ours", "--detach", &image, "sh", "-c", script]);
-    let count = |rootfs: &Path| -> u64 {
-        fs::read_to_string(rootfs.join("count")).unwrap_or_default().trim().parse().unwrap_or(0)
-    };
+    host.run(&["run", "--name", "ours", "--detach", &image, "sh", "-c", COUNTER]);
+    let count = |rootfs: &Path| count(rootfs).0;
     wait_until("it has counted", || count(&host.rootfs("ours")) > 50);
     create_for(&containerd, &host, "ours", &["--rw", "--image", "--task", "--stop"]);
     let stopped = count(&host.rootfs("ours"));

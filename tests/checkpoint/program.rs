@@ -1,6 +1,7 @@
 //! The program with containers, which are gone when a test is over.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -24,6 +25,32 @@ pub fn path_with_criu() -> OsString {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     path
+}
+
+/// Counts in `/count`, one process for good, and writes what is in `/dev/shm/kept` beside it.
+///
+/// A shell that starts a program waits uninterruptibly until that one is executed (vfork(2)); where
+/// CRIU stops the new process before, the shell cannot be stopped any more, and the dump fails.
+pub const COUNTER: &str = r#"exec perl -e '
+    for (my $i = 1;; $i++) {
+        open(my $shm, "<", "/dev/shm/kept");
+        my $kept = <$shm> // "";
+        open(my $new, ">", "/new") or die;
+        print $new "$i $kept";
+        close $new;
+        rename "/new", "/count";
+        select undef, undef, undef, 0.02;
+    }'"#;
+
+/// How far [`COUNTER`] is by what it wrote in this root filesystem, and what it read in shared memory.
+pub fn count(rootfs: &Path) -> (u64, String) {
+    counted(&fs::read_to_string(rootfs.join("count")).unwrap_or_default())
+}
+
+/// The same, by what is in its file.
+pub fn counted(text: &str) -> (u64, String) {
+    let (number, kept) = text.trim_end_matches('\n').split_once(' ').unwrap_or_default();
+    (number.parse().unwrap_or(0), kept.to_owned())
 }
 
 /// The program and its state root. Containers that are left are removed when this is dropped.

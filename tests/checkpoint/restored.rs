@@ -1,6 +1,7 @@
 //! Checkpoints that containerd made, restored by the program.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 use stratafs::checkpoint::Any;
@@ -8,7 +9,7 @@ use stratafs::content::{Layout, ingest};
 use stratafs::image::{Selector, Source, media_type as mt};
 
 use super::containerd::{CHANGES, Containerd, IMAGE};
-use super::program::Host;
+use super::program::{COUNTER, Host, count};
 use crate::images::corpus;
 use crate::oracle;
 
@@ -123,10 +124,8 @@ fn a_checkpoint_of_a_task_is_restored_too() {
 fn memory_that_containerd_wrote_goes_on_elsewhere() {
     let (containerd, host) = (Containerd::start(), Host::new());
     let counter = containerd.id("counter");
-    containerd.run(&counter, "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done");
-    let count = |rootfs: &std::path::Path| -> u64 {
-        fs::read_to_string(rootfs.join("count")).unwrap_or_default().trim().parse().unwrap_or(0)
-    };
+    containerd.run(&counter, COUNTER);
+    let count = |rootfs: &Path| count(rootfs).0;
     let rootfs = containerd.rootfs(&counter);
     crate::watchdog::wait_until("it has counted", || count(&rootfs) > 50);
     let before = count(&rootfs);
