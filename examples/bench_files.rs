@@ -1,13 +1,15 @@
 //! Does one thing with many files, and prints how long it took: `bench_files ROOT WHAT < PATHS`.
 //!
+//! The root is entered first, as the process of a container enters its own.
+//!
 //! Paths are relative, one a line, taken in a fixed random order. What is printed: operations,
 //! bytes, seconds, and seconds of this process's processor time.
 #![allow(clippy::print_stdout, reason = "this is its output")]
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, BufRead, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufRead, Read, Seek};
+use std::os::unix::fs::{FileExt, chroot};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,24 +22,28 @@ struct Done {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let root = PathBuf::from(args.next().ok_or("bench_files ROOT WHAT < PATHS")?);
+    let entered = args.next().ok_or("bench_files ROOT WHAT < PATHS")?;
     let what = args.next().ok_or("bench_files ROOT WHAT < PATHS")?;
+    let root = Path::new("/");
     let paths: io::Result<Vec<PathBuf>> =
         io::stdin().lock().lines().map(|line| Ok(root.join(line?))).collect();
     let paths = shuffled(paths?);
+    let mut schedstat = File::open("/proc/self/schedstat")?;
+    chroot(&entered)?;
+    std::env::set_current_dir(root)?;
     // Looking for the largest files is no part of reading them.
     let files = if matches!(what.as_str(), "read-4k" | "sequential") {
         largest(&paths, 20)?
     } else {
         Vec::new()
     };
-    let cpu = processor_seconds()?;
+    let cpu = processor_seconds(&mut schedstat)?;
     let start = Instant::now();
     let mut done = Done::default();
     match what.as_str() {
         "stat" => stat(&paths, &mut done)?,
-        "walk" => walk(&root, false, &mut done)?,
-        "walk+stat" => walk(&root, true, &mut done)?,
+        "walk" => walk(root, false, &mut done)?,
+        "walk+stat" => walk(root, true, &mut done)?,
         "open+close" => open(&paths, &mut done)?,
         "open+read" => read_whole(&paths, &mut done)?,
         "read-4k" => read_random(&files, &mut done)?,
@@ -45,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("{other}: not known").into()),
     }
     let took = start.elapsed().as_secs_f64();
-    let cpu = processor_seconds()? - cpu;
+    let cpu = processor_seconds(&mut schedstat)? - cpu;
     println!("{} {} {took:.6} {cpu:.6}", done.operations, done.bytes);
     Ok(())
 }
@@ -64,8 +70,10 @@ fn shuffled(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// User and system time of this process, by `proc_pid_schedstat`: nanoseconds on a processor.
-fn processor_seconds() -> Result<f64, Box<dyn Error>> {
-    let text = fs::read_to_string("/proc/self/schedstat")?;
+fn processor_seconds(schedstat: &mut File) -> Result<f64, Box<dyn Error>> {
+    let mut text = String::new();
+    schedstat.rewind()?;
+    schedstat.read_to_string(&mut text)?;
     let nanos: u64 = text.split(' ').next().unwrap_or_default().parse()?;
     Ok(std::time::Duration::from_nanos(nanos).as_secs_f64())
 }
