@@ -42,7 +42,12 @@ impl Ingester for Repository {
     fn contains(&self, descriptor: &Descriptor) -> Result<bool, content::Error> {
         let (inner, asked) = (self.inner().clone(), descriptor.clone());
         let outcome = self.inner().shared.driver.run(async move { inner.has(&asked).await });
-        outcome.map_err(|e| self.convert(e, &descriptor.digest))
+        let has = outcome.map_err(|e| self.convert(e, &descriptor.digest))?;
+        if has {
+            // Of somebody who was killed when it was sent, but not yet forgotten.
+            self.inner().forget(&descriptor.digest);
+        }
+        Ok(has)
     }
 
     fn create(&self, algorithm: Algorithm) -> Result<Box<dyn Writer>, content::Error> {

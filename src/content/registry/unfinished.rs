@@ -3,7 +3,8 @@
 //! `DIR/<hex>.upload` is one upload, under the SHA-256 of repository and blob. It holds the address at
 //! which the registry takes the rest, which is of use only to who can log in there: addresses on
 //! other hosts, which may be signed, are not written down. Whoever takes a record up removes it, so
-//! that no two processes write to one upload.
+//! that no two processes write to one upload. What processes that were killed left beside it is
+//! removed when the blob is known to be there.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -30,9 +31,12 @@ impl Unfinished {
         Self { dir }
     }
 
+    fn key(repository: &str, digest: &Digest) -> String {
+        Digest::sha256(format!("{repository}@{digest}").as_bytes()).hex().to_owned()
+    }
+
     fn path(&self, repository: &str, digest: &Digest) -> PathBuf {
-        let key = Digest::sha256(format!("{repository}@{digest}").as_bytes());
-        self.dir.join(format!("{}.upload", key.hex()))
+        self.dir.join(format!("{}.upload", Self::key(repository, digest)))
     }
 
     /// Writes down where the upload of `digest` to `repository` goes on.
@@ -64,10 +68,18 @@ impl Unfinished {
         address
     }
 
-    /// Forgets the upload: it is done, or of no use.
+    /// Forgets the upload, which is done or of no use, with what killed processes left beside it.
     pub(super) fn forget(&self, repository: &str, digest: &Digest) {
-        // It may never have been written down.
-        let _gone = fs::remove_file(self.path(repository, digest));
+        let key = Self::key(repository, digest);
+        // None where nothing was ever written down.
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.as_encoded_bytes();
+            if name.strip_prefix(b".").unwrap_or(name).starts_with(key.as_bytes()) {
+                // Another process may have been faster.
+                let _gone = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn remove_old(&self) {
@@ -100,6 +112,24 @@ mod tests {
         unfinished.forget("r/app", &digest);
         assert_eq!(unfinished.take("r/app", &digest), None);
         assert_eq!(fs::read_dir(dir.path().join("uploads")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_killed_processes_left_of_an_upload_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let unfinished = Unfinished::new(dir.path().to_owned());
+        let (digest, other) = (Digest::sha256(b"blob"), Digest::sha256(b"other"));
+        for digest in [&digest, &other] {
+            unfinished.keep("r/app", digest, "https://r/upload/1");
+        }
+        let path = unfinished.path("r/app", &digest);
+        // One was writing its record down, one taking it up.
+        let record = path.file_name().unwrap().to_str().unwrap();
+        fs::write(path.with_file_name(format!(".{record}.x7Zq1b")), "htt").unwrap();
+        fs::write(path.with_extension("4711"), "https://r/upload/1").unwrap();
+        unfinished.forget("r/app", &digest);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(unfinished.take("r/app", &other).is_some());
     }
 
     #[test]
