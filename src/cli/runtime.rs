@@ -88,11 +88,29 @@ impl Runc {
     }
 
     /// As [`Runc::run`], but goes on from the memory image in `images`.
-    pub(super) fn restore(&self, dir: &Path, images: &Path, work: &Path, id: &str) -> Command {
+    pub(super) fn restore(&self, dir: &Path, images: &Path, id: &str) -> io::Result<Command> {
+        let (work, done) = (self.criu_folder(id), self.restored(id));
+        fs::create_dir_all(&work)?;
+        match fs::remove_file(&done) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         let mut command = self.command("restore");
         command.arg("--bundle").arg(dir).arg("--image-path").arg(images);
-        command.arg("--work-path").arg(work).arg(id);
-        command
+        command.arg("--work-path").arg(work).arg("--pid-file").arg(done).arg(id);
+        Ok(command)
+    }
+
+    /// What the runtime writes when CRIU is done with the container `id`: a while after its processes
+    /// go on.
+    fn restored(&self, id: &str) -> PathBuf {
+        self.criu_folder(id).join("pid")
+    }
+
+    /// Whether CRIU is done with the container `id`, if it goes on from memory. CRIU waits for
+    /// ever for processes that end before.
+    pub(super) fn is_restored(&self, id: &str) -> bool {
+        !self.criu_folder(id).exists() || self.restored(id).exists()
     }
 
     /// Waits for the end of `child`, which runs the container `id`, and passes on what this process
@@ -152,7 +170,15 @@ impl Runc {
         self.call(self.command("delete").args(["--force", id]))
     }
 
-    /// Writes the memory of `id` to the empty folder `images`, by CRIU.
+    /// Removes the logs of CRIU of the container `id`.
+    pub(super) fn forget_restore(&self, id: &str) -> io::Result<()> {
+        match fs::remove_dir_all(self.criu_folder(id)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the memory of `id` to the empty folder `images`, by CRIU, whose log is in `work` then.
     pub(super) fn checkpoint(
         &self,
         id: &str,
@@ -183,6 +209,13 @@ impl Runc {
     }
 }
 
+/// Whether CRIU's log says that a process could not be stopped. One that starts another waits, whatever
+/// it is told, until that one executes its program (vfork(2)), which is over when both have gone on.
+pub(super) fn met_a_start(log: &Path) -> bool {
+    let text = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&text).contains("Unseizable non-zombie")
+}
+
 /// Refuses with `text` where there is no CRIU.
 pub(super) fn need_criu(text: &str) -> Result<(), Failure> {
     match find_program(&["criu"]) {
@@ -196,8 +229,9 @@ pub(super) fn need_criu(text: &str) -> Result<(), Failure> {
 pub(super) fn because_of(failure: &Failure, log: &Path) -> Failure {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // CRIU goes on without room for more files of its own.
-    let errors = text.lines().filter(|line| !line.contains("RLIMIT_NOFILE for self"));
+    // CRIU goes on without room for more files of its own, and waits in vain before it says for whom.
+    let besides = ["RLIMIT_NOFILE for self", "Timeout reached"];
+    let errors = text.lines().filter(|line| !besides.iter().any(|part| line.contains(part)));
     match errors.filter_map(|line| line.split_once("Error (")).next() {
         Some((_, cause)) => {
             let cause = cause.split_once("): ").map_or(cause, |(_, cause)| cause);

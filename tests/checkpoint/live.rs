@@ -3,14 +3,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::json;
 use stratafs::content::{Layout, Provider as _, ingest};
 use stratafs::image::{Index, media_type as mt};
 
 use super::containerd::IMAGE;
-use super::program::{Host, path_with_criu};
+use super::program::{self, Host, path_with_criu};
 use crate::images::corpus;
 use crate::watchdog::wait_until;
 
@@ -88,6 +91,103 @@ fn a_server_keeps_what_was_only_in_its_memory() {
     there.run(&["checkpoint", "restore", &reference, "redis", "--live", "--detach"]);
     wait_until("it answers again", || ask(port, "EXISTS key\r\n").is_some());
     assert_eq!(ask(port, "STRLEN key\r\n").as_deref(), Some(":4"));
+}
+
+#[test]
+fn one_that_is_removed_as_soon_as_it_runs_leaves_no_process() {
+    let (host, dir) = (Host::new(), tempfile::tempdir().unwrap());
+    let image = corpus::image("debian", "latest");
+    host.run(&["run", "--name", "one", "--detach", &image, "sh", "-c", program::COUNTER]);
+    wait_until("it has counted", || program::count(&host.rootfs("one")).0 > 5);
+    let reference = format!("oci:{}:one", dir.path().join("layout").display());
+    let parts = ["--rw", "--image", "--task", "--stop", "--image-name", IMAGE];
+    host.run(&[&["checkpoint", "create", "one", &reference][..], &parts].concat());
+
+    let there = Host::new();
+    for n in 0..5 {
+        let name = format!("two-{n}");
+        there.run(&["checkpoint", "restore", &reference, &name, "--live", "--detach"]);
+        there.run(&["rm", "--force", &name]);
+        // Its keeper and the runtime below that have the name among their arguments, CRIU below them
+        // has not, and is what they wait for.
+        let given = format!("{name}\0");
+        wait_until("all of it ends", || !arguments().any(|args| args.contains(&given)));
+    }
+}
+
+/// What the processes of this machine were called with.
+fn arguments() -> impl Iterator<Item = String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|process| {
+        // It may have ended meanwhile; threads of the kernel have none.
+        let bytes = fs::read(process.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
+
+/// runc, except that each of its first `failures` checkpoints ends as one does that meets a process while
+/// it starts another; says each time that there was a checkpoint.
+const FAILING: &str = r#"#!/bin/sh
+case " $* " in
+*" checkpoint "*)
+    echo >> "$0.calls"
+    if [ "$(wc -l < "$0.calls")" -le FAILURES ]; then
+        for arg; do
+            [ "$before" = --image-path ] && echo half > "$arg/half"
+            [ "$before" = --work-path ] && echo "(00.1) Error (cr-dump.c:1): Timeout reached. Try to interrupt: 0
+(00.1) Error (infect.c:262): Unseizable non-zombie 7 found, state D, err -1/4" > "$arg/dump.log"
+            before=$arg
+        done
+        exit 1
+    fi ;;
+esac
+exec RUNC "$@"
+"#;
+
+#[rstest]
+#[case::twice(2, true)]
+#[case::always(9, false)]
+fn what_meets_a_process_that_starts_another_is_tried_again(
+    #[case] failures: u32,
+    #[case] is_written: bool,
+) {
+    let (host, dir) = (Host::new(), tempfile::tempdir().unwrap());
+    let image = corpus::image("debian", "latest");
+    host.run(&["run", "--name", "one", "--detach", &image, "sh", "-c", program::COUNTER]);
+    let counted = || program::count(&host.rootfs("one")).0;
+    wait_until("it has counted", || counted() > 5);
+    let runc = corpus::run(Command::new("sh").args(["-c", "command -v runc"]));
+    let script =
+        FAILING.replace("FAILURES", &failures.to_string()).replace("RUNC", runc.trim_end());
+    let stand_in = dir.path().join("runc");
+    fs::write(&stand_in, script).unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let mut path = dir.path().as_os_str().to_owned();
+    path.push(":");
+    path.push(path_with_criu());
+    let reference = format!("oci:{}:one", dir.path().join("layout").display());
+    let parts = ["--rw", "--image", "--task", "--image-name", IMAGE];
+    let args = [&["checkpoint", "create", "one", &reference][..], &parts].concat();
+    let output = host.stratafs.command(&args).env("PATH", path).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.success(), is_written, "{error}");
+    let calls = fs::read_to_string(dir.path().join("runc.calls")).unwrap();
+    assert_eq!(calls.lines().count(), 3);
+    let before = counted();
+    wait_until("it goes on", || counted() > before + 5);
+    if !is_written {
+        assert!(error.starts_with("stratafs: criu refused: Unseizable non-zombie 7"), "{error}");
+        return;
+    }
+    let there = Host::new();
+    there.run(&["checkpoint", "restore", &reference, "two", "--live", "--detach"]);
+    wait_until("it counts on", || {
+        let (now, _) = program::count(&there.rootfs("two"));
+        // One that had begun anew would have begun to count anew.
+        assert!(now == 0 || now > 5, "{now}");
+        now > before
+    });
 }
 
 #[test]

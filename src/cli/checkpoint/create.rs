@@ -18,7 +18,7 @@ use crate::cli::container::{Container, Record};
 use crate::cli::destination::Destination;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::runtime::{Runc, State};
+use crate::cli::runtime::{Runc, State, met_a_start};
 use crate::cli::wire::Wire;
 
 #[derive(Debug, Serialize)]
@@ -156,6 +156,9 @@ fn copy_image(
     Ok(image)
 }
 
+/// How often it is tried to write the memory of processes of which one was just being started.
+const ATTEMPTS: usize = 3;
+
 /// A container whose processes stand still, if it has any, until this is dropped.
 struct Stopped<'a> {
     container: Option<&'a Container>,
@@ -194,11 +197,23 @@ impl<'a> Stopped<'a> {
             let text = format!("{name} is no running container: it has no memory to write");
             return Err(Failure::new(Kind::FailedPrecondition, text).hint("leave out --task"));
         };
-        fs::create_dir(memory)?;
         // Where its log is to be found when it fails.
         let work = container.dir.join("work");
         fs::create_dir_all(&work)?;
-        runtime.checkpoint(&container.name, memory, &work, self.stop)?;
+        for attempt in 1.. {
+            fs::create_dir(memory)?;
+            let Err(failure) = runtime.checkpoint(&container.name, memory, &work, self.stop) else {
+                break;
+            };
+            if attempt == ATTEMPTS || !met_a_start(&work.join("dump.log")) {
+                return Err(failure);
+            }
+            tracing::info!(container = name, %failure, "its processes go on for a moment");
+            fs::remove_dir_all(memory)?;
+            self.go_on()?;
+            runtime.pause(&container.name)?;
+            self.paused.set(true);
+        }
         if self.stop {
             self.paused.set(false);
         }

@@ -16,6 +16,10 @@ use crate::error::Kind;
 
 /// How long a container in the background may take to start.
 const START: Duration = Duration::from_secs(60);
+/// How long the removal of a container waits for CRIU, which is done moments after the container runs.
+const RESTORE: Duration = Duration::from_secs(5);
+/// How often it is looked how far a container is.
+const TICK: Duration = Duration::from_millis(20);
 /// The largest state that a runtime gives to a hook, in bytes.
 const MAX_STATE: u64 = 1 << 20;
 
@@ -50,9 +54,7 @@ impl Container {
         if !how.live {
             return Ok(how.runtime.run(&self.dir, &self.name));
         }
-        let (bundle, work) = (self.live_bundle()?, how.runtime.criu_folder(&self.name));
-        fs::create_dir_all(&work)?;
-        Ok(how.runtime.restore(&bundle, &self.memory(), &work, &self.name))
+        Ok(how.runtime.restore(&self.live_bundle()?, &self.memory(), &self.name)?)
     }
 
     /// The bundle to go on from memory in. Networks are not in memory images, so that a new one is
@@ -104,7 +106,8 @@ impl Container {
         loop {
             let ended = keeper.try_wait()?;
             let state = how.runtime.state(&self.name)?;
-            if state.is_some_and(|state| state.status == "running") {
+            let runs = state.is_some_and(|state| state.status == "running");
+            if runs && (!how.live || how.runtime.is_restored(&self.name)) {
                 return Ok(());
             }
             match ended {
@@ -115,8 +118,20 @@ impl Container {
                     let text = format!("container {} does not start", self.name);
                     return Err(Failure::new(Kind::DeadlineExceeded, text));
                 }
-                None => std::thread::sleep(Duration::from_millis(20)),
+                None => std::thread::sleep(TICK),
             }
+        }
+    }
+
+    /// Waits until CRIU is done where the container goes on from memory, but not for long: it may have
+    /// been ended itself.
+    pub(super) fn wait_for_criu(&self, runtime: &Runc) {
+        let deadline = Instant::now() + RESTORE;
+        while self.memory().exists()
+            && !runtime.is_restored(&self.name)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(TICK);
         }
     }
 

@@ -69,10 +69,14 @@ pub(in crate::cli) fn rm(wire: &Wire, args: &RmArgs) -> Result<(), Failure> {
         let container = Container::find(wire, name)?.ok_or_else(|| no_such(name))?;
         match runtime.state(name)? {
             Some(state) if state.is_alive() && !args.force => return Err(running(name)),
-            Some(_) => runtime.delete(name)?,
+            Some(_) => {
+                container.wait_for_criu(&runtime);
+                runtime.delete(name)?;
+            }
             None => {}
         }
         container.remove_files()?;
+        runtime.forget_restore(name)?;
         match snapshots.remove(name) {
             Err(e) if e.kind() != Kind::NotFound => return Err(e.into()),
             _ => {}
